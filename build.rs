@@ -1,0 +1,2 @@
+//! Stamps the version.
+fn main() {}

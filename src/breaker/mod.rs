@@ -1,0 +1,493 @@
+//! May this request go, and what did it teach us?
+//!
+//! Enters: `admit` before an exchange, `settle` after it, each with the time and the core it runs
+//! on. Leaves: a [`Ticket`] or a refusal, and the [`Transition`]s that either causes. Owns the
+//! breaker's state: one shared word read per request, counters with one writer per core.
+//!
+//! Pure: no I/O, no clock, no dice. The closed path costs one shared load and a store to this
+//! core's own line; shared lines are written only when something fails or moves.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+pub mod circuit;
+pub mod outcome;
+pub mod policy;
+pub mod registry;
+mod window;
+
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use crate::clock::Now;
+use circuit::{Circuit, Move, State, Word};
+use outcome::{Ending, Outcome};
+use policy::{Policy, Trip, Window};
+use window::{Counted, Moments};
+
+/// The identity of the worker thread that holds it: the right to write that core's shards.
+///
+/// Not `Send`, and made once per worker: two threads that held the same one would lose counts.
+#[derive(Debug)]
+pub struct Core {
+    index: usize,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl Core {
+    /// Claims core `index`, counted from zero. The caller is the only thread that does.
+    #[must_use]
+    pub const fn claim(index: usize) -> Self {
+        Self { index, _not_send: PhantomData }
+    }
+
+    /// The index of the core's shards.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+}
+
+/// One breaker: its fixed policy and the state it shares with every core and every generation.
+#[derive(Clone, Debug)]
+pub struct Breaker {
+    policy: Policy,
+    memory: Arc<Memory>,
+}
+
+/// What a breaker remembers, kept across reloads by [`registry`].
+#[derive(Debug)]
+pub struct Memory {
+    circuit: Circuit,
+    failures: Failures,
+    tallies: Box<[CachePadded<Tally>]>,
+}
+
+/// Where failures are counted; its shape is the breaker's geometry.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per breaker, behind an Arc")]
+enum Failures {
+    Moments(Moments),
+    Counted(Counted),
+}
+
+/// What one core has seen; only that core writes it.
+#[derive(Debug, Default)]
+struct Tally {
+    success: AtomicU64,
+    failure: AtomicU64,
+    neutral: AtomicU64,
+    refused: AtomicU64,
+    stale: AtomicU64,
+}
+
+/// Totals over all cores since the breaker was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Exchanges that ended well.
+    pub success: u64,
+    /// Exchanges that failed.
+    pub failure: u64,
+    /// Exchanges that taught nothing.
+    pub neutral: u64,
+    /// Requests refused.
+    pub refused: u64,
+    /// Results that arrived after their epoch.
+    pub stale: u64,
+}
+
+/// A breaker changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Which move was made.
+    pub step: Move,
+    /// The epoch it began.
+    pub epoch: u32,
+    /// When.
+    pub at: Now,
+    /// Failures that counted together at that moment.
+    pub failures: u32,
+}
+
+/// The answer to `admit`.
+#[derive(Debug)]
+pub enum Verdict<'b> {
+    /// The request may go; the ticket is settled with how it ended.
+    Admit(Ticket<'b>),
+    /// The request may not go for another so many milliseconds (zero: a probe is under way).
+    Refuse {
+        /// Milliseconds until the breaker may stop refusing.
+        remaining_ms: u64,
+    },
+}
+
+/// A request that was let through. Settle it once; dropped, it counts as neutral.
+#[derive(Debug)]
+#[must_use = "a ticket is settled with how its exchange ended"]
+pub struct Ticket<'b> {
+    breaker: &'b Breaker,
+    epoch: u32,
+    core: usize,
+    errand: Errand,
+    _not_send: PhantomData<*const ()>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    Traffic,
+    Probe,
+}
+
+impl Breaker {
+    /// A breaker over what is remembered of it.
+    #[must_use]
+    pub const fn new(policy: Policy, memory: Arc<Memory>) -> Self {
+        Self { policy, memory }
+    }
+
+    /// Its rules.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// May a request go now? The second value is the transition that asking caused, if any.
+    #[inline]
+    pub fn admit(&self, core: &Core, now: Now) -> (Verdict<'_>, Option<Transition>) {
+        let word = self.memory.circuit.word();
+        if word.state() == State::Closed {
+            return (Verdict::Admit(self.ticket(core, word, Errand::Traffic)), None);
+        }
+        self.admit_at_edge(core, word, now)
+    }
+
+    #[cold]
+    fn admit_at_edge(
+        &self,
+        core: &Core,
+        mut word: Word,
+        now: Now,
+    ) -> (Verdict<'_>, Option<Transition>) {
+        loop {
+            if word.state() == State::Closed {
+                return (Verdict::Admit(self.ticket(core, word, Errand::Traffic)), None);
+            }
+            if now.millis() < word.deadline() {
+                self.tally(core.index(), |tally| &tally.refused);
+                return (Verdict::Refuse { remaining_ms: word.remaining_ms(now) }, None);
+            }
+            let (moved, errand) = match (word.state(), self.policy.trip) {
+                (State::Open, Trip::LookBack { .. }) => {
+                    (self.step(word, Move::Lapse, 0, now), Errand::Traffic)
+                }
+                (State::Open, Trip::Reset { probe_max, .. }) => {
+                    let lost_at = now.after(probe_max).millis_up();
+                    (self.step(word, Move::Probe, lost_at, now), Errand::Probe)
+                }
+                (State::HalfOpen, trip) => {
+                    let lost_at = now.after(probe_max(&trip)).millis_up();
+                    let renewed = self.memory.circuit.renew(word, lost_at);
+                    (renewed.map(|word| (word, None)), Errand::Probe)
+                }
+                (State::Closed, _) => (None, Errand::Traffic),
+            };
+            if let Some((word, transition)) = moved {
+                return (Verdict::Admit(self.ticket(core, word, errand)), transition);
+            }
+            word = self.memory.circuit.word();
+        }
+    }
+
+    /// Makes the move that time alone brings: an open look-back breaker closes when enough failures
+    /// have aged out. Called on a timer, so that the move is reported when no request comes.
+    #[must_use]
+    pub fn lapse(&self, now: Now) -> Option<Transition> {
+        let word = self.memory.circuit.word();
+        let due = word.state() == State::Open && now.millis() >= word.deadline();
+        if !due || !matches!(self.policy.trip, Trip::LookBack { .. }) {
+            return None;
+        }
+        self.step(word, Move::Lapse, 0, now).and_then(|(_, transition)| transition)
+    }
+
+    /// What the state word says at this instant.
+    #[must_use]
+    pub fn word(&self) -> Word {
+        self.memory.circuit.word()
+    }
+
+    /// The state a request would meet at `now`: an open look-back breaker whose failures have aged
+    /// out is closed, though nothing has told its word yet.
+    #[must_use]
+    pub fn state(&self, now: Now) -> State {
+        let word = self.word();
+        let lapsed = word.state() == State::Open && now.millis() >= word.deadline();
+        if lapsed && matches!(self.policy.trip, Trip::LookBack { .. }) {
+            State::Closed
+        } else {
+            word.state()
+        }
+    }
+
+    /// When the present state began; `None` before the first transition.
+    #[must_use]
+    pub fn since(&self) -> Option<Now> {
+        self.memory.circuit.since()
+    }
+
+    /// How often `step` was made.
+    #[must_use]
+    pub fn moved(&self, step: Move) -> u64 {
+        self.memory.circuit.moved(step)
+    }
+
+    /// How many failures count together at `now`.
+    #[must_use]
+    pub fn failures(&self, now: Now) -> u32 {
+        match (&self.memory.failures, self.policy.trip) {
+            (Failures::Moments(moments), Trip::LookBack { failures, look_back }) => {
+                moments.peek(failures.get(), back(now, look_back))
+            }
+            (Failures::Counted(counted), Trip::Reset { window, .. }) => {
+                counted.peek(self.word().epoch(), span(window), now)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Totals over all cores.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.memory.tallies.iter().fold(Totals::default(), |sum, tally| Totals {
+            success: sum.success + read(&tally.success),
+            failure: sum.failure + read(&tally.failure),
+            neutral: sum.neutral + read(&tally.neutral),
+            refused: sum.refused + read(&tally.refused),
+            stale: sum.stale + read(&tally.stale),
+        })
+    }
+
+    const fn ticket(&self, core: &Core, word: Word, errand: Errand) -> Ticket<'_> {
+        Ticket {
+            breaker: self,
+            epoch: word.epoch(),
+            core: core.index,
+            errand,
+            _not_send: PhantomData,
+        }
+    }
+
+    fn step(
+        &self,
+        seen: Word,
+        step: Move,
+        deadline: u64,
+        now: Now,
+    ) -> Option<(Word, Option<Transition>)> {
+        let failures = self.failures(now);
+        let word = self.memory.circuit.make(seen, step, deadline, now)?;
+        Some((word, Some(Transition { step, epoch: word.epoch(), at: now, failures })))
+    }
+
+    fn tally(&self, core: usize, which: impl Fn(&Tally) -> &AtomicU64) {
+        if let Some(tally) = self.memory.tallies.get(core) {
+            let counter = which(tally);
+            // Relaxed load and store, no read-modify-write: this core is the only writer.
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Ticket<'_> {
+    /// Tells the breaker how the exchange ended. Returns the transition this caused, if any.
+    #[inline]
+    pub fn settle(self, ending: Ending, now: Now) -> Option<Transition> {
+        let ticket = std::mem::ManuallyDrop::new(self);
+        match ending.outcome(&ticket.breaker.policy.failures) {
+            Outcome::Success => {
+                ticket.breaker.tally(ticket.core, |tally| &tally.success);
+                match ticket.errand {
+                    Errand::Traffic => None,
+                    Errand::Probe => ticket.verdict(Move::Heal, 0, now),
+                }
+            }
+            Outcome::Failure => ticket.fail(now),
+            Outcome::Neutral => {
+                ticket.give_back();
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn fail(&self, now: Now) -> Option<Transition> {
+        self.breaker.tally(self.core, |tally| &tally.failure);
+        match (&self.breaker.memory.failures, self.breaker.policy.trip) {
+            (Failures::Moments(moments), Trip::LookBack { failures, look_back }) => {
+                self.fail_in_look_back(moments, failures, look_back, now)
+            }
+            (Failures::Counted(counted), Trip::Reset { failures, window, open_for, .. }) => {
+                let deadline = now.after(open_for).millis_up();
+                if self.errand == Errand::Probe {
+                    return self.verdict(Move::Reopen, deadline, now);
+                }
+                let word = self.breaker.word();
+                if word.epoch() != self.epoch {
+                    self.breaker.tally(self.core, |tally| &tally.stale);
+                    return None;
+                }
+                let core = Core::claim(self.core);
+                let count = counted.record(&core, self.epoch, span(window), now)?;
+                if count < failures.get() {
+                    return None;
+                }
+                self.trip(word, deadline, count, now)
+            }
+            _ => None,
+        }
+    }
+
+    /// Seed A: every failure counts, late ones too; open while enough of them are young enough.
+    fn fail_in_look_back(
+        &self,
+        moments: &Moments,
+        failures: NonZeroU32,
+        look_back: Duration,
+        now: Now,
+    ) -> Option<Transition> {
+        moments.record(&Core::claim(self.core), now);
+        let oldest = moments.newest(failures.get(), back(now, look_back), now)?;
+        let deadline = oldest.after(look_back).millis_up();
+        let word = self.breaker.word();
+        if word.state() == State::Closed {
+            let tripped = self.trip(word, deadline, failures.get(), now);
+            if tripped.is_some() {
+                return tripped;
+            }
+        }
+        self.breaker.memory.circuit.extend(self.breaker.word(), deadline);
+        None
+    }
+
+    fn trip(&self, seen: Word, deadline: u64, failures: u32, now: Now) -> Option<Transition> {
+        let word = self.breaker.memory.circuit.make(seen, Move::Trip, deadline, now)?;
+        Some(Transition { step: Move::Trip, epoch: word.epoch(), at: now, failures })
+    }
+
+    /// A probe's verdict, unless its permit has been given to another in the meantime.
+    fn verdict(&self, step: Move, deadline: u64, now: Now) -> Option<Transition> {
+        let word = self.breaker.word();
+        if word.epoch() != self.epoch || word.state() != State::HalfOpen {
+            self.breaker.tally(self.core, |tally| &tally.stale);
+            return None;
+        }
+        let word = self.breaker.memory.circuit.make(word, step, deadline, now)?;
+        let failures = u32::from(step == Move::Reopen);
+        Some(Transition { step, epoch: word.epoch(), at: now, failures })
+    }
+
+    fn give_back(&self) {
+        self.breaker.tally(self.core, |tally| &tally.neutral);
+        let word = self.breaker.word();
+        let mine = word.epoch() == self.epoch && word.state() == State::HalfOpen;
+        if self.errand == Errand::Probe && mine {
+            self.breaker.memory.circuit.renew(word, 0);
+        }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl Memory {
+    /// A closed breaker that has seen nothing, for `cores` cores.
+    #[must_use]
+    pub fn new(policy: &Policy, cores: usize) -> Self {
+        Self::with_word(policy, cores, Word::new(State::Closed, 1, 0))
+    }
+
+    /// As [`Memory::new`], with the state and the reports of `old`: its geometry no longer fits.
+    #[must_use]
+    pub fn succeed(policy: &Policy, cores: usize, old: &Self) -> Self {
+        let memory = Self::with_word(policy, cores, old.circuit.word());
+        memory.circuit.inherit(&old.circuit);
+        for (own, theirs) in memory.tallies.iter().zip(&old.tallies) {
+            own.inherit(theirs);
+        }
+        memory
+    }
+
+    fn with_word(policy: &Policy, cores: usize, word: Word) -> Self {
+        let failures = match policy.trip {
+            Trip::LookBack { failures, .. } => {
+                Failures::Moments(Moments::new(cores, failures.get()))
+            }
+            Trip::Reset { .. } => Failures::Counted(Counted::new(cores)),
+        };
+        let tallies = (0..cores).map(|_| CachePadded::new(Tally::default())).collect();
+        Self { circuit: Circuit::new(word), failures, tallies }
+    }
+}
+
+impl Tally {
+    fn inherit(&self, old: &Self) {
+        let pairs = [
+            (&self.success, &old.success),
+            (&self.failure, &old.failure),
+            (&self.neutral, &old.neutral),
+            (&self.refused, &old.refused),
+            (&self.stale, &old.stale),
+        ];
+        for (own, theirs) in pairs {
+            own.store(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The shape of a breaker's counters: breakers of one geometry share them across a reload.
+#[must_use]
+pub fn geometry(policy: &Policy) -> Geometry {
+    match policy.trip {
+        Trip::LookBack { failures, .. } => Geometry::Moments(Moments::slots(failures.get())),
+        Trip::Reset { .. } => Geometry::Counted,
+    }
+}
+
+/// See [`geometry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Geometry {
+    /// The newest moments of each core, so many slots.
+    Moments(usize),
+    /// A count per core.
+    Counted,
+}
+
+const fn span(window: Window) -> Option<Duration> {
+    match window {
+        Window::Cumulative => None,
+        Window::Fixed(span) => Some(span),
+    }
+}
+
+const fn probe_max(trip: &Trip) -> Duration {
+    match trip {
+        Trip::Reset { probe_max, .. } => *probe_max,
+        Trip::LookBack { .. } => Duration::ZERO,
+    }
+}
+
+fn back(now: Now, span: Duration) -> Now {
+    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    Now::from_micros(now.micros().saturating_sub(micros))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! What the operator wrote → what we promise.
+//!
+//! Enters: the text of one document. Leaves: a [`Config`], every default filled, every reference
+//! resolved, every number in range; or all complaints at once. Pure: touches no network, no clock
+//! and no file. `table::compile` turns a `Config` into what the cores read.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use crate::breaker::policy::Policy;
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses served, at least one, none twice.
+    pub listen: Vec<SocketAddr>,
+    /// Where the admin API listens; `None`: nowhere.
+    pub admin: Option<Admin>,
+    /// Data-plane threads.
+    pub workers: Workers,
+    /// Which I/O driver the workers run on.
+    pub driver: Driver,
+    /// What is logged.
+    pub log: Log,
+    /// Routes and their rules.
+    pub http: Http,
+}
+
+/// The admin API's own listener.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Its address; one that is not loopback has a token.
+    pub listen: SocketAddr,
+    /// What a caller must present to change anything.
+    pub token: Option<Secret>,
+}
+
+/// How many data-plane threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// As many as the affinity mask and the cgroup quota allow.
+    Auto,
+    /// Exactly so many.
+    Exactly(NonZeroUsize),
+}
+
+/// Which I/O driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// `io_uring`, or epoll with a warning where it is refused.
+    Auto,
+    /// `io_uring`, or no start.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// Lines below this level are not written.
+    pub level: log::LevelFilter,
+}
+
+/// A value that is never printed.
+#[derive(Clone)]
+pub enum Secret {
+    /// Written in the document.
+    Literal(String),
+    /// Read from this environment variable at start.
+    Env(String),
+    /// Read from this file at start.
+    File(String),
+}
+
+/// Routes and their rules.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Every (host, path, method), in the document's order.
+    pub routes: Vec<Route>,
+    /// Named event handlers; a [`Call`] names one by its index.
+    pub handlers: Vec<Handler>,
+    /// Process-wide timeouts.
+    pub timeouts: Timeouts,
+    /// Limits on what clients and upstreams send.
+    pub limits: Limits,
+    /// Whether `/users/` is `/users`.
+    pub trailing_slash: TrailingSlash,
+    /// Which spellings of a path are refused.
+    pub paths: PathRules,
+}
+
+/// Whether `/users/` is `/users`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrailingSlash {
+    /// It is.
+    Ignore,
+    /// It is another path.
+    Strict,
+}
+
+/// Which spellings of a path are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathRules {
+    /// Dot segments, `%00`, controls, `\`, `#` and bad percent-escapes.
+    Normal,
+    /// Also `%2f`, `%5c` and `//`.
+    Strict,
+}
+
+/// One route: a host, a path, a method.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Which hosts it serves.
+    pub host: HostPattern,
+    /// Which paths.
+    pub path: PathPattern,
+    /// Which method, upper case as written; `None`: `ALL`.
+    pub method: Option<String>,
+    /// Where the request goes: at least one, in the document's order.
+    pub services: Vec<Service>,
+    /// Its breaker: its own, else the one of `http`, unless it opted out.
+    pub breaker: Option<BreakerConfig>,
+    /// Whether any upstream 5xx leaves as our own 500.
+    pub generic_errors: bool,
+    /// The process-wide timeouts with the route's own on top.
+    pub timeouts: RouteTimeouts,
+    /// The largest request body in bytes; `None`: unlimited.
+    pub body_bytes_max: Option<u64>,
+}
+
+/// Which hosts a route serves.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostPattern {
+    /// Hosts that no other pattern names.
+    Default,
+    /// This one, lower case.
+    Exact(String),
+    /// Any host below this one, lower case, without the leading `*.`.
+    Below(String),
+}
+
+/// Which paths a route serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern {
+    /// As written.
+    pub text: String,
+    /// Its segments, without the leading slash. The root path has none.
+    pub segments: Vec<Segment>,
+}
+
+/// One segment of a path pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// These bytes.
+    Literal(String),
+    /// Any one segment, captured under this name.
+    Param(String),
+    /// The rest, slashes included, possibly empty; last, captured under this name (unnamed groups
+    /// are `0`, `1`, … in order).
+    Rest(String),
+}
+
+/// The most params one path may have.
+pub const PARAMS_MAX: usize = 16;
+
+/// One service behind a route.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name in the document.
+    pub name: String,
+    /// Where its requests go.
+    pub url: UrlTemplate,
+    /// From the request's start to the response's end; `None`: no limit of its own.
+    pub timeout: Option<Duration>,
+    /// Whether its answer is part of the merged one.
+    pub merge: Merge,
+    /// Which `Host` is sent.
+    pub host_header: HostHeader,
+}
+
+/// Whether a service's answer is part of the merged one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// It is.
+    Union,
+    /// It is ignored, errors included.
+    Ignore,
+}
+
+/// Which `Host` an upstream is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostHeader {
+    /// The target's authority.
+    Target,
+    /// The client's.
+    Client,
+}
+
+/// A URL with the params of its route's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlTemplate {
+    /// As written.
+    pub text: String,
+    /// Host name or address literal (an IPv6 one without brackets), lower case.
+    pub host: String,
+    /// Port, 80 where none is written.
+    pub port: u16,
+    /// `host` or `host:port` as it goes into a `Host` header (brackets kept, port 80 left out).
+    pub authority: String,
+    /// What is sent as path and query: starts with a literal `/`, before the request's own query.
+    pub pieces: Vec<Piece>,
+    /// Whether the template itself has a `?` already.
+    pub query: TemplateQuery,
+}
+
+/// A part of a URL template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// These bytes.
+    Literal(String),
+    /// The n-th capture of the route's path, as the client wrote it.
+    Capture(usize),
+}
+
+/// Whether a URL template has a query of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateQuery {
+    /// None: the request's query follows `?`.
+    Absent,
+    /// One: the request's query follows `&`.
+    Present,
+}
+
+/// A route's breaker.
+#[derive(Clone, Debug)]
+pub struct BreakerConfig {
+    /// What trips it and what heals it.
+    pub policy: Policy,
+    /// From admission to the end of the response; `None`: no limit.
+    pub timeout: Option<Duration>,
+    /// What a client gets when `timeout` runs out before the head.
+    pub timeout_answer: Answer,
+    /// What a refused client gets.
+    pub refusal: Answer,
+    /// Whether refusals carry `Retry-After`.
+    pub retry_after: RetryAfter,
+    /// Called when it opens.
+    pub on_open: Vec<Call>,
+    /// Called when it closes.
+    pub on_close: Vec<Call>,
+    /// Called once per second in which it refused.
+    pub on_rejected: Vec<Call>,
+}
+
+/// Whether refusals carry `Retry-After`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// With the true remaining seconds.
+    Send,
+    /// No.
+    Omit,
+}
+
+/// A response of our own, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// 100–599.
+    pub status: u16,
+    /// What it says.
+    pub body: Body,
+}
+
+/// The body of a response of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Text, whatever the client prefers (seed A's string).
+    Text(String),
+    /// This JSON, whatever the client prefers (seed A's object).
+    Json(String),
+    /// JSON `{"error": message}`, or the message as text where the client prefers text (seed B).
+    Message(String),
+}
+
+/// A handler and what it is called with.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Index into [`Http::handlers`].
+    pub handler: usize,
+    /// Passed on as written: a JSON value.
+    pub options: serde_json::Value,
+}
+
+/// A named event handler.
+#[derive(Clone, Debug)]
+pub struct Handler {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub kind: HandlerKind,
+}
+
+/// What a handler does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandlerKind {
+    /// Writes a log line at this level.
+    Log(log::Level),
+}
+
+/// Timeouts of the whole process. `None` is the word `"none"`: never.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Whole request head from its first byte, and silence of a new connection.
+    pub header: Option<Duration>,
+    /// Keep-alive connection at rest.
+    pub idle: Option<Duration>,
+    /// Pooled upstream connection at rest.
+    pub upstream_idle: Option<Duration>,
+    /// How long a shutdown waits for running exchanges.
+    pub drain: Option<Duration>,
+}
+
+/// Timeouts a route may set for itself. `None`: never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteTimeouts {
+    /// Request body or client write without progress.
+    pub body: Option<Duration>,
+    /// Upstream connection attempt.
+    pub connect: Option<Duration>,
+    /// Upstream silence.
+    pub response: Option<Duration>,
+}
+
+/// Limits on what clients and upstreams send. `None` is the word `"unlimited"`.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Request head, bytes; at most [`HEAD_BYTES_MAX`].
+    pub header_bytes: usize,
+    /// Request header fields; at most [`HEADERS_MAX`].
+    pub headers: usize,
+    /// Request target, bytes.
+    pub uri_bytes: usize,
+    /// Response head, bytes; at most [`HEAD_BYTES_MAX`].
+    pub response_header_bytes: usize,
+    /// Response header fields; at most [`HEADERS_MAX`].
+    pub response_headers: usize,
+    /// Downstream connections of the whole process; `None`: from the file limit.
+    pub connections: Option<NonZeroUsize>,
+    /// Requests on one downstream connection.
+    pub requests_per_connection: Option<NonZeroU32>,
+    /// Upstream connections in use, per target.
+    pub upstream_connections: Option<NonZeroU32>,
+    /// Pooled upstream connections at rest, per target and core.
+    pub upstream_idle: u32,
+}
+
+/// The largest head we hold: one large buffer.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// The most header fields we tokenise.
+pub const HEADERS_MAX: usize = 256;
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}

@@ -1,0 +1,3 @@
+//! Bytes ↔ messages, used on both sides; no sockets, no clock.
+
+pub mod answer;

@@ -1,0 +1,156 @@
+//! Counters with one writer per core, summed and named only by readers.
+//!
+//! Enters: something happened, on one core. Leaves: totals over all cores, for `/metrics`. Owns the
+//! counters of routes across reloads, by name. A core adds with a plain load and store to its own
+//! cache line; nothing is shared but the reading.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::breaker::Core;
+
+/// One route's finished requests by class of the status sent, `1xx` … `5xx`.
+pub type Tally = Counters<5>;
+
+/// The whole process' counters, by [`Count`].
+pub type Process = Counters<{ Count::ALL.len() }>;
+
+/// `N` counters with one writer per core.
+#[derive(Debug)]
+pub struct Counters<const N: usize> {
+    shards: Box<[CachePadded<[AtomicU64; N]>]>,
+}
+
+impl<const N: usize> Counters<N> {
+    /// Counters at zero for `cores` worker threads.
+    #[must_use]
+    pub fn new(cores: usize) -> Self {
+        let zero = |_| CachePadded::new([const { AtomicU64::new(0) }; N]);
+        Self { shards: (0..cores).map(zero).collect() }
+    }
+
+    /// Adds `by` to counter `slot` of this core.
+    #[inline]
+    pub fn add(&self, core: &Core, slot: usize, by: u64) {
+        let shard = self.shards.get(core.index());
+        if let Some(counter) = shard.and_then(|shard| shard.get(slot)) {
+            // Relaxed load and store, no read-modify-write: this core is the only writer.
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+        }
+    }
+
+    /// The sum of counter `slot` over all cores.
+    #[must_use]
+    pub fn sum(&self, slot: usize) -> u64 {
+        let read = |shard: &CachePadded<[AtomicU64; N]>| {
+            shard.get(slot).map_or(0, |counter| counter.load(Ordering::Relaxed))
+        };
+        self.shards.iter().map(read).fold(0, u64::wrapping_add)
+    }
+}
+
+impl Tally {
+    /// Counts a finished request.
+    #[inline]
+    pub fn finished(&self, core: &Core, status: u16) {
+        self.add(core, usize::from(status / 100).wrapping_sub(1), 1);
+    }
+}
+
+/// What the process counts beside routes and breakers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Downstream connections accepted.
+    Accepted,
+    /// Downstream connections closed.
+    Closed,
+    /// Requests that broke a rule of HTTP or a limit.
+    BadRequest,
+    /// Requests whose path no route serves.
+    NotFound,
+    /// Requests whose path is served, but not with their method.
+    WrongMethod,
+    /// Connections opened to upstreams.
+    Connected,
+    /// Exchanges on a pooled upstream connection.
+    Reused,
+    /// Exchanges repeated on a fresh connection because the pooled one was stale.
+    Retried,
+    /// Connection tasks that panicked.
+    Panicked,
+}
+
+impl Count {
+    /// Every counter, in the order of reports.
+    pub const ALL: [Self; 9] = [
+        Self::Accepted,
+        Self::Closed,
+        Self::BadRequest,
+        Self::NotFound,
+        Self::WrongMethod,
+        Self::Connected,
+        Self::Reused,
+        Self::Retried,
+        Self::Panicked,
+    ];
+}
+
+impl Process {
+    /// Counts one `count`.
+    #[inline]
+    pub fn count(&self, core: &Core, count: Count) {
+        self.add(core, count as usize, 1);
+    }
+
+    /// The total of `count`.
+    #[must_use]
+    pub fn total(&self, count: Count) -> u64 {
+        self.sum(count as usize)
+    }
+}
+
+/// Route counters by name; a new table takes over those it names again.
+#[derive(Clone, Debug, Default)]
+pub struct Tallies(BTreeMap<Box<str>, Arc<Tally>>);
+
+impl Tallies {
+    /// The counters of route `name`: the known ones, else new ones for `cores` worker threads.
+    pub fn tally(&mut self, name: &str, cores: usize) -> Arc<Tally> {
+        let fresh = || Arc::new(Tally::new(cores));
+        Arc::clone(self.0.entry(name.into()).or_insert_with(fresh))
+    }
+
+    /// Forgets the routes that `keep` does not name.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.0.retain(|name, _| keep(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_count_has_a_slot_of_its_own() {
+        let process = Process::new(2);
+        for count in Count::ALL {
+            process.count(&Core::claim(0), count);
+            process.count(&Core::claim(1), count);
+            assert_eq!(process.total(count), 2);
+        }
+    }
+
+    #[test]
+    fn a_status_outside_the_classes_is_not_counted_and_does_no_harm() {
+        let tally = Tally::new(1);
+        for status in [0, 99, 200, 299, 600, u16::MAX] {
+            tally.finished(&Core::claim(0), status);
+        }
+        assert_eq!((0..5).map(|slot| tally.sum(slot)).collect::<Vec<_>>(), [0, 2, 0, 0, 0]);
+    }
+}

@@ -1,0 +1,214 @@
+//! What we promise → the fixed plan every core reads.
+//!
+//! A [`Table`] is flat arrays with typed indices, made whole by `compile`, published whole by
+//! `live`, and never changed. Routes, breakers, targets and answers of one table belong together:
+//! an index of one table means nothing in another.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+pub mod compile;
+pub mod live;
+pub mod matcher;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use std::sync::Arc;
+
+use crate::breaker::Breaker;
+use crate::config::{
+    HostHeader, Limits, Merge, PathRules, RetryAfter, RouteTimeouts, TemplateQuery, Timeouts,
+};
+use crate::http1::answer::Rendered;
+use crate::stats::Tally;
+
+/// The compiled configuration.
+#[derive(Debug)]
+pub struct Table {
+    /// Which generation of the configuration this is, from 1.
+    pub generation: u64,
+    /// Finds the route of a request.
+    pub matcher: matcher::Matcher,
+    /// Every route, by [`RouteIx`].
+    pub routes: Box<[Route]>,
+    /// Every service, by [`ServiceIx`]; a route's services are neighbours.
+    pub services: Box<[Service]>,
+    /// Every target, by [`TargetIx`]; one per distinct host and port.
+    pub targets: Box<[Target]>,
+    /// Every breaker, by [`BreakerIx`].
+    pub breakers: Box<[RouteBreaker]>,
+    /// Responses of our own that no route chooses.
+    pub answers: Answers,
+    /// Process-wide timeouts.
+    pub timeouts: Timeouts,
+    /// Limits on what clients and upstreams send.
+    pub limits: Limits,
+    /// Which spellings of a path are refused.
+    pub paths: PathRules,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its stable name: `GET /users`, with a host `api.example.com GET /users`.
+    pub name: Box<str>,
+    /// Its services: first and count.
+    pub services: Span<ServiceIx>,
+    /// Its breaker, if it has one.
+    pub breaker: Option<BreakerIx>,
+    /// Its timeouts.
+    pub timeouts: RouteTimeouts,
+    /// The largest request body in bytes; `None`: unlimited.
+    pub body_bytes_max: Option<u64>,
+    /// Whether any upstream 5xx leaves as our own 500.
+    pub generic_errors: bool,
+    /// Its request counters, kept across reloads.
+    pub tally: Arc<Tally>,
+}
+
+/// One service of a route.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name in the document.
+    pub name: Box<str>,
+    /// Where its requests go.
+    pub target: TargetIx,
+    /// What is sent as path and query.
+    pub pieces: Box<[Piece]>,
+    /// Whether `pieces` has a query of its own.
+    pub query: TemplateQuery,
+    /// Bytes of all literal pieces.
+    pub literal_bytes: usize,
+    /// Its own time limit.
+    pub timeout: Option<Duration>,
+    /// Whether its answer is part of the merged one.
+    pub merge: Merge,
+    /// Which `Host` is sent.
+    pub host_header: HostHeader,
+}
+
+/// A part of a URL template.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// These bytes.
+    Literal(Box<[u8]>),
+    /// The n-th capture of the route's path.
+    Capture(usize),
+}
+
+/// A host and port that requests go to.
+#[derive(Debug)]
+pub struct Target {
+    /// `host:port`, its identity across tables.
+    pub name: Box<str>,
+    /// What goes into `Host`.
+    pub authority: Box<str>,
+    /// Where it answers, in the order to try; empty when its name did not resolve.
+    pub addresses: Box<[SocketAddr]>,
+}
+
+/// A route's breaker with what its clients are told.
+#[derive(Debug)]
+pub struct RouteBreaker {
+    /// Its stable name: the route's.
+    pub name: Box<str>,
+    /// Policy and shared state.
+    pub breaker: Breaker,
+    /// From admission to the end of the response.
+    pub timeout: Option<Duration>,
+    /// Sent when `timeout` runs out before the head.
+    pub timeout_answer: Rendered,
+    /// Sent to refused requests.
+    pub refusal: Rendered,
+    /// Whether refusals carry `Retry-After`.
+    pub retry_after: RetryAfter,
+}
+
+/// Responses of our own that no route chooses.
+#[derive(Debug)]
+pub struct Answers {
+    /// 400.
+    pub bad_request: Rendered,
+    /// 404.
+    pub not_found: Rendered,
+    /// 408.
+    pub request_timeout: Rendered,
+    /// 413.
+    pub content_too_large: Rendered,
+    /// 414.
+    pub uri_too_long: Rendered,
+    /// 417.
+    pub expectation_failed: Rendered,
+    /// 431.
+    pub head_too_large: Rendered,
+    /// 500 of `genericErrors`: `Internal Server Error.`
+    pub internal: Rendered,
+    /// 501: a transfer coding we do not know.
+    pub not_implemented: Rendered,
+    /// 502.
+    pub bad_gateway: Rendered,
+    /// 503: no room for another connection.
+    pub no_room: Rendered,
+    /// 504.
+    pub gateway_timeout: Rendered,
+    /// 505.
+    pub version_not_supported: Rendered,
+    /// 405, one per distinct set of allowed methods; `Match::WrongMethod` names it by index.
+    pub method_not_allowed: Box<[Rendered]>,
+}
+
+/// `len` neighbours from `first`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span<Ix> {
+    /// The first.
+    pub first: Ix,
+    /// How many.
+    pub len: u32,
+}
+
+macro_rules! index {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub(in crate::table) u32);
+
+        impl $name {
+            /// Its place in the array.
+            #[must_use]
+            pub const fn at(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+index!(
+    /// A place in [`Table::routes`].
+    RouteIx
+);
+index!(
+    /// A place in [`Table::services`].
+    ServiceIx
+);
+index!(
+    /// A place in [`Table::targets`].
+    TargetIx
+);
+index!(
+    /// A place in [`Table::breakers`].
+    BreakerIx
+);
+
+/// A breaker of this table moved: what a core tells the control plane.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The table the breaker was asked in.
+    pub table: Arc<Table>,
+    /// The breaker.
+    pub breaker: BreakerIx,
+    /// Its move.
+    pub transition: crate::breaker::Transition,
+}
+
+/// Takes notices from the cores: must not block, and may drop what it has no place for.
+pub type Report = Arc<dyn Fn(Notice) + Send + Sync>;
