@@ -1,10 +1,26 @@
 //! Config (+ what is kept of the old table) → Table.
+//!
+//! Enters: a checked configuration, the breakers and counters that live on, a way to find
+//! addresses. Leaves: a [`Table`] that holds everything a request may need, rendered. Owns nothing:
+//! what it chose to keep is noted in the draft, and counts when the table is published.
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "cold: runs when a table is compiled"
+)]
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::Table;
+use super::{
+    Answers, BreakerIx, Piece, Route, RouteBreaker, Service, ServiceIx, Span, Table, Target,
+    TargetIx, tree,
+};
+use crate::breaker::Breaker;
 use crate::breaker::registry::{Draft, Registry};
-use crate::config::Config;
+use crate::config::{self, Body, BreakerConfig, Config, HostPattern, UrlTemplate};
+use crate::http1::answer::{Rendered, Say};
 use crate::stats::Tallies;
 
 /// What a compile takes over from the tables before.
@@ -19,13 +35,173 @@ pub struct Kept<'a> {
 }
 
 /// Makes the table of `generation`. `resolve` gives the addresses of a host and port, in the order
-/// to try; empty where the name does not resolve.
+/// to try; empty where the name does not resolve. It is asked once per distinct host and port.
 pub fn compile(
     config: &Config,
     generation: u64,
     kept: Kept<'_>,
     resolve: impl Fn(&str, u16) -> Vec<SocketAddr>,
 ) -> Table {
-    let _ = (config, generation, kept, resolve);
-    unimplemented!()
+    let http = &config.http;
+    let (matcher, allows) = tree::grow(&http.routes, http.trailing_slash);
+    let mut parts = Parts::new(kept, resolve);
+    let routes = http.routes.iter().map(|route| parts.route(route)).collect();
+    Table {
+        generation,
+        matcher,
+        routes,
+        services: parts.services.into(),
+        targets: parts.targets.into(),
+        breakers: parts.breakers.into(),
+        answers: answers(&allows),
+        timeouts: http.timeouts,
+        limits: http.limits,
+        paths: http.paths,
+    }
+}
+
+/// The stable name of a route and of its breaker: host (unless default), method, path.
+#[must_use]
+pub fn route_name(route: &config::Route) -> String {
+    let method = route.method.as_deref().unwrap_or("ALL");
+    let path = &route.path.text;
+    match &route.host {
+        HostPattern::Default => format!("{method} {path}"),
+        HostPattern::Exact(host) => format!("{host} {method} {path}"),
+        HostPattern::Below(host) => format!("*.{host} {method} {path}"),
+    }
+}
+
+/// The arrays of a table while they grow.
+struct Parts<'c, 'k, R> {
+    kept: Kept<'k>,
+    resolve: R,
+    services: Vec<Service>,
+    targets: Vec<Target>,
+    known_targets: BTreeMap<(&'c str, u16), TargetIx>,
+    breakers: Vec<RouteBreaker>,
+}
+
+impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
+    const fn new(kept: Kept<'k>, resolve: R) -> Self {
+        Self {
+            kept,
+            resolve,
+            services: Vec::new(),
+            targets: Vec::new(),
+            known_targets: BTreeMap::new(),
+            breakers: Vec::new(),
+        }
+    }
+
+    fn route(&mut self, route: &'c config::Route) -> Route {
+        let name = route_name(route);
+        let first = ServiceIx(index(self.services.len()));
+        for service in &route.services {
+            let service = self.service(service);
+            self.services.push(service);
+        }
+        Route {
+            services: Span { first, len: index(route.services.len()) },
+            breaker: route.breaker.as_ref().map(|breaker| self.breaker(&name, breaker)),
+            timeouts: route.timeouts,
+            body_bytes_max: route.body_bytes_max,
+            generic_errors: route.generic_errors,
+            tally: self.kept.tallies.tally(&name, self.kept.breakers.cores()),
+            name: name.into(),
+        }
+    }
+
+    fn service(&mut self, service: &'c config::Service) -> Service {
+        let pieces: Box<[Piece]> = service.url.pieces.iter().map(piece).collect();
+        let literal = |piece: &Piece| match piece {
+            Piece::Literal(bytes) => bytes.len(),
+            Piece::Capture(_) => 0,
+        };
+        Service {
+            name: service.name.as_str().into(),
+            target: self.target(&service.url),
+            literal_bytes: pieces.iter().map(literal).sum(),
+            pieces,
+            query: service.url.query,
+            timeout: service.timeout,
+            merge: service.merge,
+            host_header: service.host_header,
+        }
+    }
+
+    fn target(&mut self, url: &'c UrlTemplate) -> TargetIx {
+        let key = (url.host.as_str(), url.port);
+        if let Some(&known) = self.known_targets.get(&key) {
+            return known;
+        }
+        let ix = TargetIx(index(self.targets.len()));
+        let (host, port) = key;
+        let name =
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let addresses = (self.resolve)(host, port).into();
+        let authority = url.authority.as_str().into();
+        self.targets.push(Target { name: name.into(), authority, addresses });
+        self.known_targets.insert(key, ix);
+        ix
+    }
+
+    fn breaker(&mut self, name: &str, breaker: &BreakerConfig) -> BreakerIx {
+        let memory = self.kept.breakers.memory(self.kept.draft, name, &breaker.policy);
+        self.breakers.push(RouteBreaker {
+            name: name.into(),
+            breaker: Breaker::new(breaker.policy.clone(), memory),
+            timeout: breaker.timeout,
+            timeout_answer: rendered(&breaker.timeout_answer),
+            refusal: rendered(&breaker.refusal),
+            retry_after: breaker.retry_after,
+        });
+        BreakerIx(index(self.breakers.len() - 1))
+    }
+}
+
+fn piece(piece: &config::Piece) -> Piece {
+    match piece {
+        config::Piece::Literal(text) => Piece::Literal(text.as_bytes().into()),
+        config::Piece::Capture(nth) => Piece::Capture(*nth),
+    }
+}
+
+fn rendered(answer: &config::Answer) -> Rendered {
+    let say = match &answer.body {
+        Body::Text(text) => Say::Text(text),
+        Body::Json(json) => Say::Json(json),
+        Body::Message(message) => Say::Message(message),
+    };
+    Rendered::new(answer.status, say, "")
+}
+
+/// Short and neutral: nothing here tells a stranger what stands behind us.
+fn answers(allows: &[String]) -> Answers {
+    let message = |status, message| Rendered::new(status, Say::Message(message), "");
+    let wrong_method = |allow: &String| {
+        Rendered::new(405, Say::Message("Method not allowed"), &format!("allow: {allow}\r\n"))
+    };
+    Answers {
+        bad_request: message(400, "Bad request"),
+        not_found: message(404, "Not found"),
+        request_timeout: message(408, "Request timeout"),
+        content_too_large: message(413, "Content too large"),
+        uri_too_long: message(414, "URI too long"),
+        expectation_failed: message(417, "Expectation failed"),
+        head_too_large: message(431, "Request header fields too large"),
+        // Seed A's text, and text whatever the client prefers.
+        internal: Rendered::new(500, Say::Text("Internal Server Error."), ""),
+        not_implemented: message(501, "Not implemented"),
+        bad_gateway: message(502, "Bad gateway"),
+        no_room: message(503, "Too many connections"),
+        gateway_timeout: message(504, "Gateway timeout"),
+        version_not_supported: message(505, "HTTP version not supported"),
+        method_not_allowed: allows.iter().map(wrong_method).collect(),
+    }
+}
+
+/// A place in an array. Four billion places do not fit in a document.
+fn index(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }

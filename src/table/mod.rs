@@ -9,6 +9,8 @@
 pub mod compile;
 pub mod live;
 pub mod matcher;
+pub mod spelling;
+mod tree;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -212,3 +214,8 @@ pub struct Notice {
 
 /// Takes notices from the cores: must not block, and may drop what it has no place for.
 pub type Report = Arc<dyn Fn(Notice) + Send + Sync>;
+
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;
