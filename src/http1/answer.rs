@@ -4,6 +4,12 @@
 //! `write` copies into an output buffer, filling in what only the moment knows (`Retry-After`,
 //! `Connection`, JSON or text). Owns nothing that changes.
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "rendering is cold; `write` only copies"
+)]
+
 use std::borrow::Cow;
 
 /// A response of our own as ready bytes.
@@ -47,6 +53,8 @@ pub enum Prefer {
 pub enum After {
     /// The client may send its next request.
     Keep,
+    /// So it may, and is told so: HTTP/1.0 closes by default.
+    KeepSaid,
     /// We close.
     Close,
 }
@@ -61,7 +69,7 @@ pub enum Send {
 }
 
 /// The most bytes [`Rendered::write`] adds to head and body.
-pub const EXTRA_MAX: usize = 64;
+pub const EXTRA_MAX: usize = 96;
 
 impl Rendered {
     /// Renders a response. `extra` holds further header lines, each ending in CRLF.
@@ -116,8 +124,10 @@ impl Rendered {
             put(decimal(seconds, &mut digits));
             put(b"\r\n");
         }
-        if after == After::Close {
-            put(b"connection: close\r\n");
+        match after {
+            After::Keep => {}
+            After::KeepSaid => put(b"connection: keep-alive\r\n"),
+            After::Close => put(b"connection: close\r\n"),
         }
         put(b"\r\n");
         if send == Send::Whole {

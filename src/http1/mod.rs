@@ -1,3 +1,12 @@
 //! Bytes ↔ messages, used on both sides; no sockets, no clock.
+//!
+//! Enters: bytes as they arrive. Leaves: heads as spans over those bytes, the place where a body
+//! ends, heads for the other side, responses of our own. What is not fully understood is refused.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
 
 pub mod answer;
+pub mod field;
+pub mod framing;
+pub mod head;
+pub mod rewrite;

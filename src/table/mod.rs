@@ -49,6 +49,34 @@ pub struct Table {
     pub paths: PathRules,
 }
 
+// An index is made by this table's compile and used with this table only: it is always in range.
+impl Table {
+    /// The route at `ix`.
+    #[must_use]
+    pub fn route(&self, ix: RouteIx) -> &Route {
+        &self.routes[ix.at()]
+    }
+
+    /// A route's services, in the document's order.
+    #[must_use]
+    pub fn services_of(&self, route: &Route) -> &[Service] {
+        let first = route.services.first.at();
+        &self.services[first..first + route.services.len as usize]
+    }
+
+    /// The target at `ix`.
+    #[must_use]
+    pub fn target(&self, ix: TargetIx) -> &Target {
+        &self.targets[ix.at()]
+    }
+
+    /// The breaker at `ix`.
+    #[must_use]
+    pub fn breaker(&self, ix: BreakerIx) -> &RouteBreaker {
+        &self.breakers[ix.at()]
+    }
+}
+
 /// One route.
 #[derive(Debug)]
 pub struct Route {

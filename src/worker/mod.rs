@@ -1,12 +1,34 @@
 //! One thread, one core, everything that core owns.
+//!
+//! Enters: listening sockets, the place where tables are published, and words from the control plane.
+//! Leaves: served connections. Owns the threads; each builds its own event loop, pins itself to a
+//! processor, and runs until the process ends.
 
-use std::net::SocketAddr;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Duration;
 
+use crate::breaker::Core;
+use crate::clock;
 use crate::config::Driver;
-use crate::stats::Process;
+use crate::downstream;
+use crate::exchange::means::Means;
+use crate::rt::deadline::Wheel;
+use crate::rt::driver::{self, Choice, Loop, Refused, Tier};
+use crate::rt::listen::{self, Listener};
+use crate::rt::mailbox::{self, Mailbox, Post};
+use crate::stats::{Count, Process};
 use crate::table::Report;
 use crate::table::live::Live;
+
+/// How often idle upstream connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// What the workers are started with.
 pub struct Plan {
@@ -25,55 +47,256 @@ pub struct Plan {
 }
 
 /// The running workers. Dropping it does not stop them: the process ends them.
-#[derive(Debug)]
-pub struct Crew {}
+pub struct Crew {
+    posts: Vec<Post<Word>>,
+    addresses: Vec<SocketAddr>,
+    process: Arc<Process>,
+    tier: Tier,
+    refused: Option<Refused>,
+}
 
 /// Why the workers could not start: what, why and the remedy, in one line.
 #[derive(Debug)]
 pub struct StartError(pub String);
 
+/// What the control plane tells a worker.
+enum Word {
+    /// Take the published table over.
+    Refresh,
+    /// Serve this address too.
+    Listen(SocketAddr, TcpListener),
+    /// Serve this address no longer.
+    Leave(SocketAddr),
+    /// Finish what is running and take nothing new.
+    Drain,
+}
+
+/// What a worker says once, when it is ready or cannot be.
+type Ready = Result<(Tier, Option<Refused>), Refused>;
+
 impl Crew {
     /// Binds every address, then starts the workers; returns once all of them accept.
     pub fn start(plan: Plan) -> Result<Self, StartError> {
-        let _ = plan;
-        Err(StartError("not built".to_owned()))
+        let mut crew = Self {
+            posts: Vec::with_capacity(plan.workers),
+            addresses: Vec::new(),
+            process: Arc::clone(&plan.process),
+            tier: Tier::Defer,
+            refused: None,
+        };
+        // Bound before any worker runs: a taken port is said before anything is served.
+        let bound = bind_all(&plan.listen, plan.workers)?;
+        for index in 0..plan.workers {
+            crew.hire(index, &plan)?;
+        }
+        crew.hand_out(bound);
+        Ok(crew)
     }
 
     /// The addresses that are served, with the ports that were picked.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
-        &[]
+        &self.addresses
     }
 
-    /// The driver the workers run on, and why it is not a better one: for the start line.
+    /// The driver the workers run on: for the start line.
     #[must_use]
-    pub fn driver(&self) -> &str {
-        ""
+    pub const fn driver(&self) -> &'static str {
+        self.tier.as_str()
     }
 
     /// The cause and the remedy, when `io_uring` was wanted and refused.
     #[must_use]
-    pub fn warning(&self) -> Option<&str> {
-        None
+    pub fn warning(&self) -> Option<String> {
+        let refused = self.refused.as_ref()?;
+        Some(format!("running on {}: {refused}", self.driver()))
     }
 
     /// Wakes every worker, so that an idle one takes the published table over too.
-    pub fn refresh(&self) {}
+    pub fn refresh(&self) {
+        for post in &self.posts {
+            post.send(Word::Refresh);
+        }
+    }
 
     /// Changes the addresses served. All new ones are bound before anything else happens; an
     /// address that cannot be bound leaves everything as it was.
     pub fn listen(&mut self, addresses: &[SocketAddr]) -> Result<(), StartError> {
-        let _ = addresses;
+        let serves = |address: &SocketAddr| self.addresses.contains(address);
+        let new: Vec<SocketAddr> = addresses.iter().copied().filter(|a| !serves(a)).collect();
+        let bound = bind_all(&new, self.posts.len())?;
+        let (kept, left): (Vec<_>, Vec<_>) =
+            self.addresses.iter().partition(|address| addresses.contains(address));
+        self.addresses = kept;
+        for post in &self.posts {
+            for address in &left {
+                post.send(Word::Leave(*address));
+            }
+        }
+        self.hand_out(bound);
         Ok(())
     }
 
     /// Stops accepting, closes connections at rest, lets running exchanges finish and closes their
     /// connections after them.
-    pub fn drain(&self) {}
+    pub fn drain(&self) {
+        for post in &self.posts {
+            post.send(Word::Drain);
+        }
+    }
 
     /// How many downstream connections are open.
     #[must_use]
-    pub fn connections(&self) -> usize {
-        0
+    pub fn connections(&self) -> u64 {
+        // Closed first: a connection that opens and closes in between is then not counted twice.
+        let closed = self.process.total(Count::Closed);
+        self.process.total(Count::Accepted).saturating_sub(closed)
+    }
+
+    fn hire(&mut self, index: usize, plan: &Plan) -> Result<(), StartError> {
+        let failed = |error: io::Error| StartError(format!("cannot start a worker: {error}"));
+        let (post, mailbox) = mailbox::mailbox().map_err(failed)?;
+        let (says, hears): (Sender<Ready>, Receiver<Ready>) = mpsc::channel();
+        let choice = match plan.driver {
+            Driver::Auto => Choice::Any,
+            Driver::Uring => Choice::Ring,
+            Driver::Epoll => Choice::Epoll,
+        };
+        let hire = Hire {
+            index,
+            cores: plan.workers,
+            choice,
+            from: self.tier,
+            live: Arc::clone(&plan.live),
+            process: Arc::clone(&plan.process),
+            report: Arc::clone(&plan.report),
+        };
+        let thread = thread::Builder::new().name(format!("worker-{index}"));
+        thread.spawn(move || hire.work(mailbox, &says)).map_err(failed)?;
+        match hears.recv() {
+            Ok(Ok((tier, refused))) => {
+                self.tier = self.tier.max(tier);
+                self.refused = self.refused.take().or(refused);
+                self.posts.push(post);
+                Ok(())
+            }
+            Ok(Err(refused)) => Err(StartError(refused.to_string())),
+            Err(_) => Err(StartError(format!("worker {index} ended before it was ready"))),
+        }
+    }
+
+    fn hand_out(&mut self, bound: Vec<(SocketAddr, Vec<TcpListener>)>) {
+        for (address, sockets) in bound {
+            for (post, socket) in self.posts.iter().zip(sockets) {
+                post.send(Word::Listen(address, socket));
+            }
+            self.addresses.push(address);
+        }
+    }
+}
+
+fn bind_all(
+    addresses: &[SocketAddr],
+    count: usize,
+) -> Result<Vec<(SocketAddr, Vec<TcpListener>)>, StartError> {
+    let bind = |&address: &SocketAddr| {
+        let sockets = listen::bind(address, count).map_err(|error| {
+            StartError(format!("cannot listen on {address}: {error}; {}", remedy(&error)))
+        })?;
+        let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
+        Ok((bound, sockets))
+    };
+    addresses.iter().map(bind).collect()
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "stop the process that has the port, or set `listen` to another"
+        }
+        io::ErrorKind::PermissionDenied => "use a port above 1023, or grant CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => "set `listen` to an address of this host",
+        _ => "set `listen` to an address that can be bound",
+    }
+}
+
+/// What a worker thread is started with.
+struct Hire {
+    index: usize,
+    cores: usize,
+    choice: Choice,
+    from: Tier,
+    live: Arc<Live>,
+    process: Arc<Process>,
+    report: Report,
+}
+
+impl Hire {
+    fn work(self, mailbox: Mailbox<Word>, says: &Sender<Ready>) {
+        driver::pin(self.index);
+        let core = match Loop::build(self.choice, self.from) {
+            Ok(core) => core,
+            Err(refused) => {
+                let _ = says.send(Err(refused));
+                return;
+            }
+        };
+        let ready = (core.tier, core.refused.clone());
+        let wheel = Wheel::new(clock::now());
+        let means = Rc::new(Means::new(
+            Core::claim(self.index),
+            self.cores,
+            Rc::clone(&wheel),
+            self.process,
+            self.live.reader(self.index),
+            self.report,
+        ));
+        core.run(async move {
+            driver::spawn(wheel.run());
+            driver::spawn(sweep(Rc::clone(&means)));
+            let _ = says.send(Ok(ready));
+            let listeners = RefCell::new(BTreeMap::new());
+            let ended = mailbox.serve(|word| hear(word, &means, &listeners)).await;
+            if let Err(error) = ended {
+                log::error!("worker {}: its mailbox broke: {error}", self.index);
+            }
+            std::future::pending::<()>().await;
+        });
+    }
+}
+
+fn hear(word: Word, means: &Rc<Means>, listeners: &RefCell<BTreeMap<SocketAddr, Listener>>) {
+    match word {
+        Word::Refresh => means.renew(),
+        Word::Listen(address, socket) => {
+            let take = {
+                let means = Rc::clone(means);
+                move |stream, peer| {
+                    driver::spawn(downstream::serve(stream, peer, Rc::clone(&means)));
+                }
+            };
+            match Listener::start(socket, &means.wheel, take) {
+                Ok(listener) => drop(listeners.borrow_mut().insert(address, listener)),
+                Err(error) => log::error!("cannot accept on {address}: {error}"),
+            }
+        }
+        Word::Leave(address) => {
+            if let Some(listener) = listeners.borrow_mut().remove(&address) {
+                listener.stop();
+            }
+        }
+        Word::Drain => {
+            for listener in std::mem::take(&mut *listeners.borrow_mut()).into_values() {
+                listener.stop();
+            }
+            means.drain();
+        }
+    }
+}
+
+async fn sweep(means: Rc<Means>) {
+    loop {
+        driver::sleep(SWEEP).await;
+        means.sweep(clock::now());
     }
 }

@@ -1,0 +1,140 @@
+//! The client's side: one task per connection.
+//!
+//! Enters: an accepted socket. Leaves: its requests, one after the other, handed to `exchange`. Owns
+//! the connection between requests: keep-alive, the deadline of a head, the way it is closed.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use crate::clock::{self, Now};
+use crate::exchange::client::Client;
+use crate::exchange::means::Means;
+use crate::exchange::{self, Next};
+use crate::rt::buffer::{Buf, Class, Fit};
+use crate::rt::deadline::{Cut, Why};
+use crate::rt::stream::Stream;
+use crate::stats::Count;
+
+/// What a client may still send after our last answer before the connection is cut.
+const LINGER_BYTES: usize = 64 * 1024;
+
+/// How long it may take for that.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves one connection to its end. A panic ends this connection and no other.
+pub async fn serve(stream: Stream, peer: SocketAddr, means: Rc<Means>) {
+    means.process.count(&means.core, Count::Accepted);
+    let client = Client::new(stream, peer, clock::now());
+    let served = AssertUnwindSafe(connection(client, &means)).catch_unwind().await;
+    if served.is_err() {
+        means.process.count(&means.core, Count::Panicked);
+    }
+    means.process.count(&means.core, Count::Closed);
+}
+
+async fn connection(mut client: Client, means: &Means) {
+    loop {
+        match request(&mut client, means).await {
+            Some(Next::Again) => {}
+            Some(Next::Close) => return linger(client).await,
+            Some(Next::Reset) => return client.stream.reset_on_close(),
+            None => return,
+        }
+    }
+}
+
+/// Waits for one request and runs it. `None`: the client has no more.
+async fn request(client: &mut Client, means: &Means) -> Option<Next> {
+    let mut began: Option<Now> = None;
+    loop {
+        if !client.buf.is_empty() {
+            let now = clock::now();
+            if let Some(next) = exchange::run(client, means, now).await {
+                return Some(next);
+            }
+            client.seen = now;
+            began.get_or_insert(now);
+        }
+        if means.is_draining() && began.is_none() {
+            return None;
+        }
+        patience(client, means, began);
+        let mut buf = std::mem::replace(&mut client.buf, Buf::sized(0));
+        make_room(&mut buf);
+        let (read, back) = client.stream.read(buf).await;
+        client.buf = back;
+        if !matches!(read, Ok(1..)) {
+            return match client.stream.deadline.fired() {
+                Some(Why::Head) if began.is_some() => Some(too_slow(client, means).await),
+                _ => None,
+            };
+        }
+    }
+}
+
+/// Sets the deadline of the next read: for the rest of a head from its first byte, for the first head
+/// of a connection from its beginning, for any other from the end of the request before.
+fn patience(client: &Client, means: &Means, began: Option<Now>) {
+    let timeouts = means.timeouts();
+    let (from, limit, why) = match began {
+        Some(began) => (began, timeouts.header, Why::Head),
+        None if client.served == 0 => (client.seen, timeouts.header, Why::Idle),
+        None => (client.seen, timeouts.idle, Why::Idle),
+    };
+    match limit {
+        Some(limit) => client.stream.deadline.arm(from.after(limit), why, Cut::Read),
+        None => client.stream.deadline.rest(why),
+    }
+}
+
+/// Makes room for more of a head. A head that fills even a large buffer is refused by its parser.
+fn make_room(buf: &mut Buf) {
+    if buf.is_empty() {
+        buf.clear();
+        if buf.capacity() == 0 {
+            *buf = Buf::new(Class::Small);
+        }
+    } else if buf.room() < buf.capacity() / 2 {
+        buf.compact();
+    }
+    if buf.room() == 0 {
+        let mut large = Buf::new(Class::Large);
+        if large.put(buf.filled()) == Fit::Whole {
+            *buf = large;
+        }
+    }
+}
+
+/// RFC 9110 §15.5.9: the client began a head and did not end it.
+async fn too_slow(client: &mut Client, means: &Means) -> Next {
+    let view = means.view();
+    means.process.count(&means.core, Count::BadRequest);
+    client.refuse_all();
+    client
+        .answer(means, &view.table.answers.request_timeout, None, view.table.timeouts.header)
+        .await
+}
+
+/// Closes a connection so that the client can read our answer: a close with unread bytes would reset
+/// it, and the answer would be lost with it (RFC 9112 §9.6).
+async fn linger(client: Client) {
+    let Client { stream, mut buf, .. } = client;
+    stream.finish();
+    stream.deadline.arm(clock::now().after(LINGER), Why::Linger, Cut::Both);
+    let mut taken = 0;
+    while taken < LINGER_BYTES {
+        buf.clear();
+        let (read, back) = stream.read(buf).await;
+        buf = back;
+        match read {
+            Ok(0) | Err(_) => return,
+            Ok(more) => taken += more,
+        }
+    }
+}

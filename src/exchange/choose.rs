@@ -1,0 +1,290 @@
+//! Everything about a request that is decided without waiting.
+//!
+//! Enters: a head and its fields, in the client's buffer. Leaves: [`Chosen`], where it goes and the
+//! heads that go there, with the breaker's ticket; or [`Refusal`], the answer it gets at once. Pure
+//! but for the breaker and the pools it names.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::client::Client;
+use super::means::{Means, Verdict, View};
+use crate::breaker;
+use crate::clock::Now;
+use crate::config::{HostHeader, RetryAfter, TemplateQuery};
+use crate::http1::answer::Rendered;
+use crate::http1::field::Fields;
+use crate::http1::framing::Framing;
+use crate::http1::head::{Asked, Request};
+use crate::http1::rewrite::{self, Origin, Passage, Writer};
+use crate::rt::buffer::{Buf, Fit};
+use crate::stats::Count;
+use crate::table::matcher::{Captures, Match};
+use crate::table::spelling;
+use crate::table::{Piece, Route, RouteBreaker, RouteIx, Service, Target};
+use crate::upstream::pool::Pool;
+
+/// A request that goes on.
+pub(super) struct Chosen<'v> {
+    /// Its route.
+    pub(super) route: &'v Route,
+    /// The verdict owed to the route's breaker.
+    pub(super) verdict: Verdict<'v>,
+    /// The call to its first service.
+    pub(super) call: Call<'v>,
+    /// The calls to the others, if it fans out.
+    pub(super) others: Vec<Call<'v>>,
+    /// Whether a body is asked for.
+    pub(super) asked: Asked,
+    /// Whether it may be sent again.
+    pub(super) repeat: Repeat,
+}
+
+/// A request to one service, ready to be sent.
+pub(super) struct Call<'v> {
+    /// The service.
+    pub(super) service: &'v Service,
+    /// Where it answers.
+    pub(super) target: &'v Target,
+    /// This core's connections to it.
+    pub(super) pool: &'v Rc<Pool>,
+    /// The head, and behind it as much of the body as is there.
+    pub(super) out: Buf,
+    /// By when the response must have ended, and what the client is told otherwise.
+    pub(super) limit: Option<Limit<'v>>,
+}
+
+/// The time limit of an exchange.
+#[derive(Clone, Copy)]
+pub(super) struct Limit<'v> {
+    /// By when the response must have ended.
+    pub(super) due: Now,
+    /// What the client is told otherwise.
+    pub(super) answer: &'v Rendered,
+}
+
+/// Whether a request may be sent again when nothing came back (RFC 9110 §9.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Doing it twice is doing it once.
+    Idempotent,
+    /// It may have been done.
+    Never,
+}
+
+/// A request that is answered at once.
+pub(super) struct Refusal<'v> {
+    /// The answer.
+    pub(super) answer: &'v Rendered,
+    /// Seconds to wait, if the client is told.
+    pub(super) retry_after_s: Option<u64>,
+    /// The route, if one was found.
+    pub(super) route: Option<&'v Route>,
+    /// What is counted.
+    pub(super) count: Option<Count>,
+}
+
+/// Decides on the request whose head lies at the front of the client's buffer.
+pub(super) fn choose<'v>(
+    means: &'v Means,
+    view: &'v View,
+    client: &Client,
+    head: &Request,
+    now: Now,
+) -> Result<Chosen<'v>, Refusal<'v>> {
+    let bytes = client.buf.filled();
+    let answers = &view.table.answers;
+    let path = head.path.of_bytes(bytes);
+    if !spelling::clean(path, view.table.paths) {
+        return Err(Refusal::counted(&answers.bad_request, Count::BadRequest));
+    }
+    let mut captures = Captures::default();
+    let ix = find(view, head, bytes, path, &mut captures)?;
+    let route = view.table.route(ix);
+    if let (Framing::Exact(length), Some(max)) = (head.framing, route.body_bytes_max)
+        && length > max
+    {
+        let refusal = Refusal::counted(&answers.content_too_large, Count::BadRequest);
+        return Err(Refusal { route: Some(route), ..refusal });
+    }
+    let (verdict, guard) = admit(means, view, route, now)?;
+    let services = view.table.services_of(route);
+    let passage = if services.len() == 1 { Passage::Relayed } else { Passage::Read };
+    let fields = means.fields.borrow();
+    let message = Message { head, bytes, path, captures: &captures, fields: &fields };
+    let call = |service: &'v Service| {
+        let target = view.table.target(service.target);
+        let limit = limit(service, guard, &answers.gateway_timeout, now);
+        let out = message.compose(service, target, client.address(), passage);
+        let pool = view.pools.get(service.target.at());
+        pool.map(|pool| Call { service, target, pool, out, limit })
+    };
+    let no_room = || Refusal { route: Some(route), ..Refusal::plain(&answers.no_room) };
+    let mut calls = services.iter().filter_map(call);
+    let first = calls.next().ok_or_else(no_room)?;
+    let method = head.method.of_bytes(bytes);
+    Ok(Chosen {
+        route,
+        verdict,
+        call: first,
+        others: calls.collect(),
+        asked: if method == b"HEAD" { Asked::Head } else { Asked::Body },
+        repeat: match method {
+            b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE" => Repeat::Idempotent,
+            _ => Repeat::Never,
+        },
+    })
+}
+
+fn find<'v>(
+    view: &'v View,
+    head: &Request,
+    bytes: &[u8],
+    path: &[u8],
+    captures: &mut Captures,
+) -> Result<RouteIx, Refusal<'v>> {
+    let mut lower = [0; 256];
+    let host = lower_host(head.host.of_bytes(bytes), &mut lower);
+    let answers = &view.table.answers;
+    match view.table.matcher.find(host, path, head.method.of_bytes(bytes), captures) {
+        Match::Route(ix) => Ok(ix),
+        Match::WrongMethod(which) => {
+            let answer = answers.method_not_allowed.get(which).unwrap_or(&answers.not_found);
+            Err(Refusal::counted(answer, Count::WrongMethod))
+        }
+        Match::NotFound => Err(Refusal::counted(&answers.not_found, Count::NotFound)),
+    }
+}
+
+/// The host without its port, in lower case.
+fn lower_host<'a>(host: &[u8], lower: &'a mut [u8; 256]) -> &'a [u8] {
+    let end = match host {
+        [b'[', ..] => memchr::memchr(b']', host).map_or(host.len(), |at| at + 1),
+        _ => memchr::memchr(b':', host).unwrap_or(host.len()),
+    };
+    let name = host.get(..end).unwrap_or_default();
+    let Some(place) = lower.get_mut(..name.len()) else { return &[] };
+    for (place, byte) in place.iter_mut().zip(name) {
+        *place = byte.to_ascii_lowercase();
+    }
+    place
+}
+
+/// Asks the route's breaker.
+fn admit<'v>(
+    means: &'v Means,
+    view: &'v View,
+    route: &'v Route,
+    now: Now,
+) -> Result<(Verdict<'v>, Option<&'v RouteBreaker>), Refusal<'v>> {
+    let Some(ix) = route.breaker else {
+        return Ok((Verdict { means, view, ticket: None }, None));
+    };
+    let guard = view.table.breaker(ix);
+    let (verdict, transition) = guard.breaker.admit(&means.core, now);
+    if let Some(transition) = transition {
+        means.report(view, ix, transition);
+    }
+    match verdict {
+        breaker::Verdict::Admit(ticket) => {
+            Ok((Verdict { means, view, ticket: Some((ticket, ix)) }, Some(guard)))
+        }
+        breaker::Verdict::Refuse { remaining_ms } => {
+            let retry_after_s = match guard.retry_after {
+                RetryAfter::Send => Some(remaining_ms.div_ceil(1000).max(1)),
+                RetryAfter::Omit => None,
+            };
+            Err(Refusal { answer: &guard.refusal, retry_after_s, route: Some(route), count: None })
+        }
+    }
+}
+
+/// The nearer of the service's and the breaker's time limits.
+fn limit<'v>(
+    service: &Service,
+    guard: Option<&'v RouteBreaker>,
+    late: &'v Rendered,
+    now: Now,
+) -> Option<Limit<'v>> {
+    let at = |span: Duration| now.after(span);
+    let own = service.timeout.map(|span| Limit { due: at(span), answer: late });
+    let route = guard.and_then(|guard| {
+        guard.timeout.map(|span| Limit { due: at(span), answer: &guard.timeout_answer })
+    });
+    match (own, route) {
+        (Some(own), Some(route)) => Some(if own.due < route.due { own } else { route }),
+        (own, route) => own.or(route),
+    }
+}
+
+/// A request as it came.
+struct Message<'a> {
+    head: &'a Request,
+    bytes: &'a [u8],
+    path: &'a [u8],
+    captures: &'a Captures,
+    fields: &'a Fields,
+}
+
+/// More than the names and the blank lines of the fields that a proxy adds.
+const ADDED: usize = 256;
+
+impl Message<'_> {
+    /// The head for `service`.
+    fn compose(&self, service: &Service, target: &Target, client: &[u8], passage: Passage) -> Buf {
+        let host = self.head.host.of_bytes(self.bytes);
+        let authority = match service.host_header {
+            HostHeader::Client if !host.is_empty() => host,
+            HostHeader::Client | HostHeader::Target => target.authority.as_bytes(),
+        };
+        let origin = Origin { client, host, authority };
+        // A capture may be named more than once: each time it is at most the whole path.
+        let room = self.head.len
+            + service.literal_bytes
+            + service.pieces.len() * self.path.len()
+            + host.len()
+            + authority.len()
+            + ADDED;
+        let mut out = Buf::sized(room);
+        let fit = out.fill(|place| {
+            let mut writer = Writer::new(place);
+            writer.put(self.head.method.of_bytes(self.bytes));
+            writer.put(b" ");
+            self.target(&mut writer, service);
+            writer.put(b" HTTP/1.1\r\n");
+            rewrite::request_fields(&mut writer, self.fields, self.bytes, &origin, passage);
+            writer.finish()
+        });
+        debug_assert_eq!(fit, Fit::Whole, "room is an upper bound");
+        out
+    }
+
+    fn target(&self, writer: &mut Writer<'_>, service: &Service) {
+        for piece in &service.pieces {
+            match piece {
+                Piece::Literal(literal) => writer.put(literal),
+                Piece::Capture(nth) => writer.put(self.captures.get(*nth, self.path)),
+            }
+        }
+        let query = self.head.query.of_bytes(self.bytes);
+        match (query, service.query) {
+            ([b'?', rest @ ..], TemplateQuery::Present) => {
+                writer.put(b"&");
+                writer.put(rest);
+            }
+            (query, _) => writer.put(query),
+        }
+    }
+}
+
+impl<'v> Refusal<'v> {
+    const fn plain(answer: &'v Rendered) -> Self {
+        Self { answer, retry_after_s: None, route: None, count: None }
+    }
+
+    const fn counted(answer: &'v Rendered, count: Count) -> Self {
+        Self { answer, retry_after_s: None, route: None, count: Some(count) }
+    }
+}

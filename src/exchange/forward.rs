@@ -1,0 +1,202 @@
+//! The exchange with one service: request there, response back.
+//!
+//! Enters: a chosen request. Leaves: the response, relayed; or how it went wrong. The request goes
+//! first and the response is read after it; only where the request's body is longer than what has
+//! arrived with its head do both directions run at once, so that an early response is not missed.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+use std::cell::Cell;
+
+use futures_util::future::join;
+
+use super::choose::{Call, Chosen, Repeat};
+use super::client::Client;
+use super::fault::{Failure, Fault};
+use super::means::{Means, View};
+use super::receive::{self, Patience};
+use super::relay::{Done, Line, Progress, Relay};
+use super::upload::{Upload, Waiting};
+use crate::http1::answer::Send;
+use crate::http1::head::Expect;
+use crate::rt::buffer::{Buf, Class};
+use crate::rt::deadline::Cut;
+use crate::stats::Count;
+use crate::table::Route;
+use crate::upstream::{self, From, Leased, Trust};
+
+/// Runs the exchange.
+pub(super) async fn forward<'v>(
+    client: &mut Client,
+    means: &'v Means,
+    view: &'v View,
+    chosen: &mut Chosen<'v>,
+    expect: Expect,
+) -> Result<Done, Failure> {
+    let Client { stream, buf, body, seen, manner, .. } = client;
+    let (now, route) = (*seen, chosen.route);
+    let mut out = std::mem::replace(&mut chosen.call.out, Buf::sized(0));
+    let mut upload = Upload { body, buf, allowance: route.body_bytes_max };
+    upload.prefix(&mut out)?;
+    let client = Waiting::new(stream, route.timeouts.body);
+    let whole = upload.body.is_over();
+    if !whole && expect == Expect::Continue {
+        invite(&client, now).await?;
+    }
+    let repeat = if whole { chosen.repeat } else { Repeat::Never };
+    let mut leased = lease(means, route, &chosen.call, repeat, now).await?;
+    let patience = Patience { silence: route.timeouts.response, limit: chosen.call.limit };
+    loop {
+        let from = leased.from;
+        let request = Cell::new(if whole { Progress::Whole } else { Progress::Running });
+        if let Some(stream) = leased.stream() {
+            patience.arm(stream, now);
+            let sent;
+            (sent, out) = stream.write(out).await;
+            // A peer that closes while it is written to may have answered before: reading tells.
+            let _ = sent;
+        }
+        let exchange = Exchange { means, view, client: &client, patience, request: &request };
+        let relayed = if whole {
+            exchange.one_way(*manner, leased, chosen).await
+        } else {
+            exchange.both_ways(*manner, &leased, chosen, &mut upload).await
+        };
+        match relayed {
+            Err(Failure { fault: Fault::Stale, .. })
+                if from == From::Pool && repeat == Repeat::Idempotent =>
+            {
+                means.process.count(&means.core, Count::Retried);
+                leased = dial(means, route, &chosen.call).await?;
+            }
+            relayed => return relayed,
+        }
+    }
+}
+
+/// Lets a client that waits for it send its body.
+async fn invite(client: &Waiting<'_>, now: crate::clock::Now) -> Result<(), Fault> {
+    let mut buf = Buf::new(Class::Small);
+    let _ = buf.put(b"HTTP/1.1 100 Continue\r\n\r\n");
+    client.begin(now, Cut::Both);
+    let (sent, _) = client.stream().write(buf).await;
+    client.end();
+    sent.map_err(|_| Fault::of_client(client.stream()))
+}
+
+async fn lease(
+    means: &Means,
+    route: &Route,
+    call: &Call<'_>,
+    repeat: Repeat,
+    now: crate::clock::Now,
+) -> Result<Leased, Fault> {
+    let trust = match repeat {
+        Repeat::Idempotent => Trust::Recent,
+        Repeat::Never => Trust::Looked,
+    };
+    let dialling = means.dialling(route.timeouts.connect);
+    match upstream::reuse(call.pool, trust, now, &dialling) {
+        Some(leased) => Ok(leased),
+        None => dial(means, route, call).await,
+    }
+}
+
+/// Connects, within what is left of the exchange's time.
+pub(super) async fn dial(means: &Means, route: &Route, call: &Call<'_>) -> Result<Leased, Fault> {
+    let left = call.limit.map(|limit| limit.due.since(crate::clock::now()));
+    let connect = match (route.timeouts.connect, left) {
+        (Some(connect), Some(left)) => Some(connect.min(left)),
+        (connect, left) => connect.or(left),
+    };
+    upstream::dial(call.pool, call.target, &means.dialling(connect)).await.map_err(|error| {
+        let ours = left.is_some() && connect == left;
+        match Fault::from(error) {
+            Fault::ConnectTimeout if ours => Fault::TimedOut,
+            fault => fault,
+        }
+    })
+}
+
+struct Exchange<'a, 'v> {
+    means: &'v Means,
+    view: &'v View,
+    client: &'a Waiting<'a>,
+    patience: Patience<'v>,
+    request: &'a Cell<Progress>,
+}
+
+impl<'v> Exchange<'_, 'v> {
+    /// The request has been sent: its response.
+    async fn one_way(
+        &self,
+        manner: super::client::Manner,
+        leased: Leased,
+        chosen: &mut Chosen<'v>,
+    ) -> Result<Done, Failure> {
+        self.response(manner, Line::Own(leased), chosen).await
+    }
+
+    /// The request's body and its response, at once.
+    async fn both_ways(
+        &self,
+        manner: super::client::Manner,
+        leased: &Leased,
+        chosen: &mut Chosen<'v>,
+        upload: &mut Upload<'_>,
+    ) -> Result<Done, Failure> {
+        let Some(stream) = leased.stream() else { return Err(Fault::CutShort.into()) };
+        let blamed = Cell::new(None);
+        let sending = async {
+            match upload.run(self.client, stream, &self.patience).await {
+                Ok(()) => self.request.set(Progress::Whole),
+                // The upstream takes no more: what it has answered is still to be read.
+                Err(Fault::CutShort | Fault::Silent | Fault::TimedOut) => {}
+                Err(fault) => {
+                    blamed.set(Some(fault));
+                    stream.cut(Cut::Both);
+                }
+            }
+        };
+        let answering = async {
+            let done = self.response(manner, Line::Shared(leased), chosen).await;
+            if self.request.get() == Progress::Running {
+                // Answered early, or not at all: the rest of the body is of no use.
+                self.client.stream().cut(Cut::Read);
+                stream.cut(Cut::Both);
+            }
+            done
+        };
+        let ((), done) = join(sending, answering).await;
+        match (done, blamed.get()) {
+            (Err(Failure { sent, .. }), Some(fault)) => Err(Failure { fault, sent }),
+            (done, _) => done,
+        }
+    }
+
+    async fn response(
+        &self,
+        manner: super::client::Manner,
+        line: Line<'_>,
+        chosen: &mut Chosen<'v>,
+    ) -> Result<Done, Failure> {
+        let Some(stream) = line.stream() else { return Err(Fault::CutShort.into()) };
+        let asked = chosen.asked;
+        let received = receive::head(self.means, self.view, stream, asked, &self.patience).await?;
+        if chosen.route.generic_errors && received.head.status >= 500 {
+            return Err(Fault::Concealed(received.head.status).into());
+        }
+        debug_assert!(asked == crate::http1::head::Asked::Body || manner.send == Send::HeadOnly);
+        let relay = Relay {
+            means: self.means,
+            view: self.view,
+            client: self.client,
+            manner,
+            line,
+            patience: self.patience,
+            verdict: &mut chosen.verdict,
+            request: self.request,
+        };
+        relay.run(received).await
+    }
+}

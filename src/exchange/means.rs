@@ -1,0 +1,152 @@
+//! What a core lends to every exchange on it.
+//!
+//! Enters: what the worker built. Leaves: the view of the table that a request runs on, and the
+//! [`Verdict`] that is settled for it. Per core, not `Send`: renewing the view when a new table is
+//! published is one load per request, and a request touches no shared reference count.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::breaker::outcome::Ending;
+use crate::breaker::{Core, Ticket, Transition};
+use crate::clock::Now;
+use crate::config::Timeouts;
+use crate::http1::field::Fields;
+use crate::rt::buffer::LARGE;
+use crate::rt::deadline::Wheel;
+use crate::stats::Process;
+use crate::table::live::Reader;
+use crate::table::{BreakerIx, Notice, Report, Table};
+use crate::upstream::Dialling;
+use crate::upstream::pool::{Pool, Pools};
+
+/// One core's means.
+pub struct Means {
+    /// The right to write this core's counters.
+    pub core: Core,
+    /// This core's deadlines.
+    pub wheel: Rc<Wheel>,
+    /// Process counters.
+    pub process: Arc<Process>,
+    /// Field spans of the head that is being read: filled and used without a wait in between.
+    pub(super) fields: RefCell<Fields>,
+    /// Where a response's head is rewritten before it takes the old one's place.
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    reader: Reader,
+    view: RefCell<Rc<View>>,
+    pools: Pools,
+    cores: usize,
+    report: Report,
+    draining: Cell<bool>,
+}
+
+/// A table with this core's pools for its targets.
+pub struct View {
+    /// The table.
+    pub table: Arc<Table>,
+    /// By `TargetIx`.
+    pub(super) pools: Box<[Rc<Pool>]>,
+}
+
+impl Means {
+    /// The means of `core`, one of `cores`.
+    #[must_use]
+    pub fn new(
+        core: Core,
+        cores: usize,
+        wheel: Rc<Wheel>,
+        process: Arc<Process>,
+        reader: Reader,
+        report: Report,
+    ) -> Self {
+        let pools = Pools::default();
+        let table = reader.first();
+        let view = View { pools: pools.of(&table, cores), table };
+        reader.serves(view.table.generation);
+        Self {
+            core,
+            wheel,
+            process,
+            fields: RefCell::new(Fields::new()),
+            scratch: RefCell::new(Box::from_iter(std::iter::repeat_n(0, LARGE))),
+            reader,
+            view: RefCell::new(Rc::new(view)),
+            pools,
+            cores,
+            report,
+            draining: Cell::new(false),
+        }
+    }
+
+    /// The view a request runs on from beginning to end.
+    #[inline]
+    #[must_use]
+    pub fn view(&self) -> Rc<View> {
+        self.renew();
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// The process-wide timeouts of the table this core serves.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.view.borrow().table.timeouts
+    }
+
+    /// Takes the published table over, if it is another than the one this core serves.
+    #[inline]
+    pub fn renew(&self) {
+        if let Some(table) = self.reader.renewed() {
+            let generation = table.generation;
+            self.view.replace(Rc::new(View { pools: self.pools.of(&table, self.cores), table }));
+            self.reader.serves(generation);
+        }
+    }
+
+    /// From now on every connection is closed after the exchange that runs on it; those at rest are
+    /// closed at once.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.wheel.cut_idle();
+    }
+
+    /// Whether the process is shutting down.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Closes upstream connections that have been idle for too long.
+    pub fn sweep(&self, now: Now) {
+        self.pools.sweep(now);
+    }
+
+    pub(super) fn dialling(&self, connect: Option<std::time::Duration>) -> Dialling<'_> {
+        Dialling { core: &self.core, wheel: &self.wheel, process: &self.process, connect }
+    }
+
+    #[cold]
+    pub(super) fn report(&self, view: &View, breaker: BreakerIx, transition: Transition) {
+        (self.report)(Notice { table: Arc::clone(&view.table), breaker, transition });
+    }
+}
+
+/// The verdict that is owed to a route's breaker. Dropped, it counts as neutral.
+pub(super) struct Verdict<'v> {
+    pub(super) means: &'v Means,
+    pub(super) view: &'v View,
+    pub(super) ticket: Option<(Ticket<'v>, BreakerIx)>,
+}
+
+impl Verdict<'_> {
+    /// Tells the breaker how the exchange ended; the first telling counts.
+    pub(super) fn settle(&mut self, ending: Ending, now: Now) {
+        if let Some((ticket, breaker)) = self.ticket.take()
+            && let Some(transition) = ticket.settle(ending, now)
+        {
+            self.means.report(self.view, breaker, transition);
+        }
+    }
+}

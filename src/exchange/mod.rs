@@ -1,0 +1,148 @@
+//! One request, from its head to its settled verdict: the only room that sees both sides.
+//!
+//! Enters: a parsed head and the client it came from. Leaves: the response, sent; the breaker's
+//! verdict, settled once; and what becomes of the client's connection. `choose` decides without
+//! waiting (route, breaker, outgoing head), `forward` runs the exchange with one service, `fanout`
+//! with several; `upload` and `relay` move bodies. Owns nothing that outlives the request.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+mod choose;
+pub mod client;
+pub mod fault;
+mod forward;
+pub mod means;
+mod receive;
+mod relay;
+mod upload;
+
+use crate::clock::{self, Now};
+use crate::http1::answer::Send;
+use crate::http1::head;
+use crate::http1::head::{Persist, Request, RequestFault};
+use crate::stats::Count;
+use choose::{Chosen, Refusal};
+use client::{Client, Manner};
+use fault::{Failure, Fault, Sent};
+use means::{Means, View};
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The next request may come.
+    Again,
+    /// It is closed; the client has our answer and may still be sending.
+    Close,
+    /// It is reset: what the client has is not a whole response.
+    Reset,
+}
+
+/// Reads the head at the front of the client's buffer and, if it is whole, runs the request. `None`:
+/// more has to be received.
+pub async fn run(client: &mut Client, means: &Means, now: Now) -> Option<Next> {
+    let view = means.view();
+    let limits = &view.table.limits;
+    let bounds = head::Bounds {
+        bytes: limits.header_bytes,
+        fields: limits.headers,
+        target: limits.uri_bytes,
+    };
+    let read = head::request(client.buf.filled(), &bounds, &mut means.fields.borrow_mut());
+    let head = match read {
+        Ok(Some(head)) => head,
+        Ok(None) => return None,
+        Err(fault) => return Some(refuse_head(client, means, &view, fault).await),
+    };
+    client.stream.deadline.disarm();
+    client.seen = now;
+    client.served = client.served.saturating_add(1);
+    client.manner = manner(client, means, &view, &head);
+    let chosen = choose::choose(means, &view, client, &head, now);
+    client.begin(&head);
+    Some(match chosen {
+        Ok(chosen) => exchange(client, means, &view, chosen, &head).await,
+        Err(refusal) => refuse(client, means, &view, &refusal).await,
+    })
+}
+
+/// Tells a client that its head is refused. Nothing behind it can be trusted.
+pub async fn refuse_head(
+    client: &mut Client,
+    means: &Means,
+    view: &View,
+    fault: RequestFault,
+) -> Next {
+    means.process.count(&means.core, Count::BadRequest);
+    client.manner.persist = Persist::Close;
+    let limit = view.table.timeouts.header;
+    client.answer(means, fault::head_answer(&view.table.answers, fault), None, limit).await
+}
+
+fn manner(client: &Client, means: &Means, view: &View, head: &Request) -> Manner {
+    let last = view.table.limits.requests_per_connection;
+    let goes_on = !means.is_draining() && last.is_none_or(|max| client.served < max.get());
+    let method = head.method.of_bytes(client.buf.filled());
+    Manner {
+        version: head.version,
+        persist: if goes_on { head.persist } else { Persist::Close },
+        prefer: head.prefer,
+        send: if method == b"HEAD" { Send::HeadOnly } else { Send::Whole },
+    }
+}
+
+async fn exchange(
+    client: &mut Client,
+    means: &Means,
+    view: &View,
+    mut chosen: Chosen<'_>,
+    head: &Request,
+) -> Next {
+    match forward::forward(client, means, view, &mut chosen, head.expect).await {
+        Ok(done) => {
+            chosen.route.tally.finished(&means.core, done.status);
+            done.next
+        }
+        Err(failure) => fail(client, means, view, chosen, failure).await,
+    }
+}
+
+#[cold]
+async fn fail(
+    client: &mut Client,
+    means: &Means,
+    view: &View,
+    mut chosen: Chosen<'_>,
+    failure: Failure,
+) -> Next {
+    let Failure { fault, sent } = failure;
+    // Settled before the answer leaves: a client that has it finds the breaker moved.
+    chosen.verdict.settle(fault.ending(), clock::now());
+    let limit = chosen.call.limit.map(|limit| limit.answer);
+    match (sent, fault.answer(&view.table, limit)) {
+        (Sent::Head(status), _) => {
+            chosen.route.tally.finished(&means.core, status);
+            Next::Reset
+        }
+        (Sent::Nothing, None) => Next::Reset,
+        (Sent::Nothing, Some(answer)) => {
+            chosen.route.tally.finished(&means.core, answer.status());
+            if matches!(fault, Fault::ClientMalformed | Fault::ClientTooLarge) {
+                means.process.count(&means.core, Count::BadRequest);
+            }
+            client.seen = clock::now();
+            client.answer(means, answer, None, chosen.route.timeouts.body).await
+        }
+    }
+}
+
+async fn refuse(client: &mut Client, means: &Means, view: &View, refusal: &Refusal<'_>) -> Next {
+    if let Some(count) = refusal.count {
+        means.process.count(&means.core, count);
+    }
+    let mut limit = view.table.timeouts.header;
+    if let Some(route) = refusal.route {
+        route.tally.finished(&means.core, refusal.answer.status());
+        limit = route.timeouts.body;
+    }
+    client.answer(means, refusal.answer, refusal.retry_after_s, limit).await
+}

@@ -1,0 +1,111 @@
+//! Reads an upstream's response up to the end of its head.
+//!
+//! Enters: the stream. Leaves: the head, and a buffer that begins with it. Interim responses are
+//! passed over. Owns the deadline of the stream while it waits.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+use std::time::Duration;
+
+use super::choose::Limit;
+use super::fault::Fault;
+use super::means::{Means, View};
+use crate::clock::{self, Now};
+use crate::http1::head::{self, Asked, Bounds, Response};
+use crate::rt::buffer::{Buf, Class, Fit};
+use crate::rt::deadline::{Cut, Why};
+use crate::rt::stream::Stream;
+
+/// Room in front of a response for a head that grew: by less than a line, see `rewrite`.
+const FRONT: usize = 64;
+
+/// The most interim (1xx) responses before a final one.
+const INTERIM_MAX: u32 = 8;
+
+/// What an upstream is given to answer.
+#[derive(Clone, Copy)]
+pub(super) struct Patience<'v> {
+    /// How long it may be silent.
+    pub(super) silence: Option<Duration>,
+    /// When it must be done.
+    pub(super) limit: Option<Limit<'v>>,
+}
+
+impl Patience<'_> {
+    /// Cuts `stream` when this patience, beginning at `now`, is over.
+    pub(super) fn arm(&self, stream: &Stream, now: Now) {
+        let silent = self.silence.map(|span| now.after(span));
+        match (silent, self.limit.map(|limit| limit.due)) {
+            (Some(silent), Some(due)) if silent < due => {
+                stream.deadline.arm(silent, Why::Silent, Cut::Both);
+            }
+            (_, Some(due)) => stream.deadline.arm(due, Why::Exchange, Cut::Both),
+            (Some(silent), None) => stream.deadline.arm(silent, Why::Silent, Cut::Both),
+            (None, None) => stream.deadline.disarm(),
+        }
+    }
+}
+
+/// A response's head, the buffer that begins with it, and when it was there. Its fields are left in
+/// `means` for the caller, who uses them before it waits for anything.
+pub(super) struct Received {
+    pub(super) head: Response,
+    pub(super) buf: Buf,
+    pub(super) at: Now,
+}
+
+/// Waits for the head of the final response.
+pub(super) async fn head(
+    means: &Means,
+    view: &View,
+    stream: &Stream,
+    asked: Asked,
+    patience: &Patience<'_>,
+) -> Result<Received, Fault> {
+    let limits = &view.table.limits;
+    let bounds = Bounds {
+        bytes: limits.response_header_bytes,
+        fields: limits.response_headers,
+        target: usize::MAX,
+    };
+    let mut buf = Buf::with_room(Class::Small, FRONT);
+    let mut interim = 0;
+    loop {
+        let (read, back) = stream.read(buf).await;
+        buf = back;
+        if !matches!(read, Ok(1..)) {
+            let nothing = buf.is_empty() && interim == 0;
+            return Err(match Fault::of_upstream(stream) {
+                Fault::CutShort if nothing => Fault::Stale,
+                fault => fault,
+            });
+        }
+        let at = clock::now();
+        loop {
+            let mut fields = means.fields.borrow_mut();
+            match head::response(buf.filled(), &bounds, asked, &mut fields) {
+                Err(head::ResponseFault) => return Err(Fault::Malformed),
+                Ok(Some(head)) if head.status >= 200 => return Ok(Received { head, buf, at }),
+                // A switch of protocols that nobody asked for.
+                Ok(Some(head)) if head.status == 101 => return Err(Fault::Malformed),
+                Ok(Some(head)) if interim < INTERIM_MAX => {
+                    interim += 1;
+                    buf.consume(head.len);
+                }
+                Ok(Some(_)) => return Err(Fault::Malformed),
+                Ok(None) => break,
+            }
+        }
+        if buf.room() == 0 {
+            buf = larger(&buf)?;
+        }
+        patience.arm(stream, at);
+    }
+}
+
+/// The same bytes in a large buffer; the head is over its limit when they are in one already.
+fn larger(buf: &Buf) -> Result<Buf, Fault> {
+    let mut large = Buf::with_room(Class::Large, FRONT);
+    let grown = large.room() > buf.len() && large.put(buf.filled()) == Fit::Whole;
+    if grown { Ok(large) } else { Err(Fault::Malformed) }
+}

@@ -1,0 +1,235 @@
+//! Moves a response to the client.
+//!
+//! Enters: a response's head, with what came behind it. Leaves: the same response, as this client is
+//! to have it. The breaker's verdict is settled, and the connection parked, when the last byte has
+//! been read, before it is sent: a client that has its answer finds everything moved already.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+use std::cell::Cell;
+
+use super::Next;
+use super::client::Manner;
+use super::fault::{Failure, Fault, Sent};
+use super::means::{Means, Verdict, View};
+use super::receive::{Patience, Received};
+use super::upload::Waiting;
+use crate::breaker::outcome::Ending;
+use crate::clock::{self, Now};
+use crate::http1::framing::{Body, Fed, Framing};
+use crate::http1::head::{Persist, Version};
+use crate::http1::rewrite::{self, BodyForm, Writer};
+use crate::rt::buffer::{Buf, Class, Fit};
+use crate::rt::deadline::Cut;
+use crate::rt::stream::Stream;
+use crate::upstream::Leased;
+
+/// A response on its way.
+pub(super) struct Relay<'a, 'v> {
+    pub(super) means: &'v Means,
+    pub(super) view: &'v View,
+    pub(super) client: &'a Waiting<'a>,
+    pub(super) manner: Manner,
+    pub(super) line: Line<'a>,
+    pub(super) patience: Patience<'v>,
+    pub(super) verdict: &'a mut Verdict<'v>,
+    /// Whether the request has been sent whole.
+    pub(super) request: &'a Cell<Progress>,
+}
+
+/// How far the sending of a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It is being sent.
+    Running,
+    /// It was sent whole.
+    Whole,
+}
+
+/// The connection that a response comes from.
+pub(super) enum Line<'a> {
+    /// This direction alone has it, and parks it as soon as it can.
+    Own(Leased),
+    /// The request's body is still being sent on it.
+    Shared(&'a Leased),
+    /// It was parked.
+    Gone,
+}
+
+/// A response that was relayed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    pub(super) status: u16,
+    pub(super) next: Next,
+}
+
+impl Line<'_> {
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        match self {
+            Self::Own(leased) => leased.stream(),
+            Self::Shared(leased) => leased.stream(),
+            Self::Gone => None,
+        }
+    }
+}
+
+impl Relay<'_, '_> {
+    /// Relays the response that begins with `received`.
+    pub(super) async fn run(mut self, received: Received) -> Result<Done, Failure> {
+        let Received { head, mut buf, at } = received;
+        let status = head.status;
+        let sent = Sent::Head(status);
+        let form = match (head.framing, self.manner.version) {
+            (Framing::Chunked, Version::Http10) => BodyForm::Unchunked,
+            _ => BodyForm::AsSent,
+        };
+        let open_ended = head.framing == Framing::UntilClose || form == BodyForm::Unchunked;
+        if open_ended || self.request.get() == Progress::Running {
+            self.manner.persist = Persist::Close;
+        }
+        let next = match self.manner.persist {
+            Persist::Keep => Next::Again,
+            Persist::Close => Next::Close,
+        };
+        let mut scratch = self.means.scratch.borrow_mut();
+        let mut writer = Writer::new(&mut scratch);
+        let (fields, say) = (self.means.fields.borrow(), self.manner.say());
+        rewrite::response_head(&mut writer, &head, &fields, buf.filled(), say, form);
+        let written = writer.finish().ok_or(Fault::Malformed)?;
+        drop(fields);
+        let mut body = Body::new(head.framing);
+        buf.consume(head.len);
+        let mut state = step(&mut body, &mut buf, form).ok_or(Fault::Malformed)?;
+        if buf.prepend(scratch.get(..written).unwrap_or_default()) == Fit::Nothing {
+            // Payload taken out of its chunks has no room in front.
+            let mut whole = Buf::sized(written + buf.len());
+            let _ = whole.put(scratch.get(..written).unwrap_or_default());
+            let _ = whole.put(buf.filled());
+            buf = whole;
+        }
+        drop(scratch);
+        let mut now = at;
+        loop {
+            match state {
+                State::Over(left) => {
+                    self.over(status, head.persist, left, now);
+                    self.send(buf, now, sent).await?;
+                    return Ok(Done { status, next });
+                }
+                State::More => buf = self.send(buf, now, sent).await?,
+            }
+            buf = roomy(buf, &body);
+            let end;
+            (end, buf, now) = self.receive(buf, &body, sent).await?;
+            state = match end {
+                End::Reached => State::Over(Left::Unknown),
+                End::Ahead => {
+                    let state = step(&mut body, &mut buf, form);
+                    state.ok_or(Failure { fault: Fault::Malformed, sent })?
+                }
+            };
+        }
+    }
+
+    async fn receive(&self, buf: Buf, body: &Body, sent: Sent) -> Result<(End, Buf, Now), Failure> {
+        let Some(stream) = self.line.stream() else {
+            return Err(Failure { fault: Fault::CutShort, sent });
+        };
+        self.patience.arm(stream, clock::now());
+        let (read, buf) = stream.read(buf).await;
+        let now = clock::now();
+        match (read, body) {
+            (Ok(1..), _) => Ok((End::Ahead, buf, now)),
+            (Ok(0), Body::UntilClose) if stream.deadline.fired().is_none() => {
+                Ok((End::Reached, buf, now))
+            }
+            (Ok(0) | Err(_), _) => Err(Failure { fault: Fault::of_upstream(stream), sent }),
+        }
+    }
+
+    /// The upstream's part is over.
+    fn over(&mut self, status: u16, persist: Persist, left: Left, now: Now) {
+        self.verdict.settle(Ending::Answered(status), now);
+        let clean = persist == Persist::Keep
+            && left == Left::Nothing
+            && self.request.get() == Progress::Whole;
+        if !clean {
+            return;
+        }
+        if let Line::Own(leased) = std::mem::replace(&mut self.line, Line::Gone) {
+            leased.park(now);
+        }
+    }
+
+    async fn send(&self, buf: Buf, now: Now, sent: Sent) -> Result<Buf, Failure> {
+        if buf.is_empty() {
+            return Ok(buf);
+        }
+        self.client.begin(now, Cut::Both);
+        let (outcome, buf) = self.client.stream().write(buf).await;
+        self.client.end();
+        match outcome {
+            Ok(()) => Ok(buf),
+            Err(_) => Err(Failure { fault: Fault::of_client(self.client.stream()), sent }),
+        }
+    }
+}
+
+/// Whether the upstream has closed a body that ends so.
+enum End {
+    Ahead,
+    Reached,
+}
+
+/// Where a body stands after the bytes in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    More,
+    Over(Left),
+}
+
+/// What lies behind a response's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Bytes that nobody asked for, or the end of the connection.
+    Unknown,
+}
+
+/// Reads on through the buffer and leaves in it what the client gets. `None`: not a body.
+fn step(body: &mut Body, buf: &mut Buf, form: BodyForm) -> Option<State> {
+    let mut payload = (form == BodyForm::Unchunked).then(|| Buf::sized(buf.len()));
+    let filled = buf.filled();
+    let fed = body.feed(filled, |range| {
+        if let Some(payload) = &mut payload {
+            let _ = payload.put(filled.get(range).unwrap_or_default());
+        }
+    });
+    let state = match fed {
+        Fed::Bad => return None,
+        Fed::More => State::More,
+        Fed::Done(used) if used == buf.len() => State::Over(Left::Nothing),
+        Fed::Done(used) => {
+            buf.truncate(used);
+            State::Over(Left::Unknown)
+        }
+    };
+    if let Some(payload) = payload {
+        *buf = payload;
+    }
+    Some(state)
+}
+
+/// An empty buffer for the next part: a large one where much is left.
+fn roomy(mut buf: Buf, body: &Body) -> Buf {
+    let small = buf.capacity() <= crate::rt::buffer::SMALL;
+    let bulk = match body {
+        Body::Left(left) => *left > crate::rt::buffer::SMALL as u64,
+        Body::Chunked(_) | Body::UntilClose => true,
+    };
+    if small && bulk {
+        return Buf::new(Class::Large);
+    }
+    buf.clear();
+    buf
+}

@@ -1,0 +1,133 @@
+//! Moves a request's body to the upstream.
+//!
+//! Enters: what is unread of the body, in the client's buffer and on its stream. Leaves: the same
+//! bytes, framed as they came and checked on the way. Back-pressure is the buffer: the next read waits
+//! for the last write.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::fault::Fault;
+use super::receive::Patience;
+use crate::clock;
+use crate::http1::framing::{Body, Fed};
+use crate::rt::buffer::{Buf, Class, Fit};
+use crate::rt::deadline::{Cut, Why};
+use crate::rt::stream::Stream;
+
+/// A client's stream that both directions of an exchange wait on: it is cut when none of them makes
+/// progress for `limit`.
+pub(super) struct Waiting<'a> {
+    stream: &'a Stream,
+    limit: Option<Duration>,
+    waits: Cell<u32>,
+}
+
+impl<'a> Waiting<'a> {
+    pub(super) const fn new(stream: &'a Stream, limit: Option<Duration>) -> Self {
+        Self { stream, limit, waits: Cell::new(0) }
+    }
+
+    pub(super) const fn stream(&self) -> &'a Stream {
+        self.stream
+    }
+
+    /// Begins to wait for the client: to send ([`Cut::Read`]: it can still be told that it was too
+    /// slow) or to take what we send ([`Cut::Both`]).
+    pub(super) fn begin(&self, now: clock::Now, cut: Cut) {
+        let cut = if self.waits.get() == 0 { cut } else { Cut::Both };
+        self.waits.set(self.waits.get() + 1);
+        if let Some(limit) = self.limit {
+            self.stream.deadline.arm(now.after(limit), Why::Client, cut);
+        }
+    }
+
+    /// The client did what it was waited for.
+    pub(super) fn end(&self) {
+        self.waits.set(self.waits.get().saturating_sub(1));
+        if self.waits.get() == 0 {
+            self.stream.deadline.disarm();
+        }
+    }
+}
+
+/// What is left of a request's body.
+pub(super) struct Upload<'a> {
+    /// How far it has come.
+    pub(super) body: &'a mut Body,
+    /// What has been received of it and not sent.
+    pub(super) buf: &'a mut Buf,
+    /// How many more bytes it may have; `None`: any number.
+    pub(super) allowance: Option<u64>,
+}
+
+impl Upload<'_> {
+    /// Puts what has been received behind the head in `out`, if it all fits.
+    pub(super) fn prefix(&mut self, out: &mut Buf) -> Result<(), Fault> {
+        if self.body.is_over() || self.buf.is_empty() || out.room() < self.buf.len() {
+            return Ok(());
+        }
+        let len = self.next()?;
+        let fit = out.put(self.buf.filled().get(..len).unwrap_or_default());
+        debug_assert_eq!(fit, Fit::Whole);
+        self.buf.consume(len);
+        Ok(())
+    }
+
+    /// Sends the rest, as it comes.
+    pub(super) async fn run(
+        &mut self,
+        client: &Waiting<'_>,
+        upstream: &Stream,
+        patience: &Patience<'_>,
+    ) -> Result<(), Fault> {
+        loop {
+            if !self.buf.is_empty() {
+                let len = self.next()?;
+                let part = self.take(len);
+                patience.arm(upstream, clock::now());
+                let (sent, _) = upstream.write(part).await;
+                sent.map_err(|_| Fault::of_upstream(upstream))?;
+            }
+            if self.body.is_over() {
+                return Ok(());
+            }
+            let mut room = std::mem::replace(self.buf, Buf::new(Class::Small));
+            room.clear();
+            client.begin(clock::now(), Cut::Read);
+            let (read, back) = client.stream().read(room).await;
+            client.end();
+            *self.buf = back;
+            if !matches!(read, Ok(1..)) {
+                return Err(Fault::of_client(client.stream()));
+            }
+        }
+    }
+
+    /// How many of the received bytes belong to the body.
+    fn next(&mut self) -> Result<usize, Fault> {
+        let len = match self.body.feed(self.buf.filled(), |_| {}) {
+            Fed::More => self.buf.len(),
+            Fed::Done(used) => used,
+            Fed::Bad => return Err(Fault::ClientMalformed),
+        };
+        if let Some(allowance) = &mut self.allowance {
+            *allowance = allowance.checked_sub(len as u64).ok_or(Fault::ClientTooLarge)?;
+        }
+        Ok(len)
+    }
+
+    /// The first `len` received bytes as a buffer of their own; the usual case is all of them.
+    fn take(&mut self, len: usize) -> Buf {
+        let mut rest = Buf::new(Class::Small);
+        if len < self.buf.len() {
+            rest = Buf::sized(self.buf.len());
+            let _ = rest.put(self.buf.filled().get(len..).unwrap_or_default());
+        }
+        let mut part = std::mem::replace(self.buf, rest);
+        part.truncate(len);
+        part
+    }
+}

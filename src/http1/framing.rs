@@ -1,0 +1,304 @@
+//! Where a body ends.
+//!
+//! Enters: body bytes as they arrive. Leaves: how many of them belong to the message, and whether it
+//! is over. What is not fully understood is refused: two readings of one length are how requests are
+//! smuggled. Owns the position inside a chunked body (RFC 9112 §7.1).
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+use std::ops::Range;
+
+/// How the length of a body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body.
+    None,
+    /// So many bytes.
+    Exact(u64),
+    /// Chunks.
+    Chunked,
+    /// Everything until the sender closes; responses only.
+    UntilClose,
+}
+
+/// A body on its way: its framing, and how far it has come.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// So many bytes are left.
+    Left(u64),
+    /// Chunks.
+    Chunked(Chunks),
+    /// It ends when its sender closes.
+    UntilClose,
+}
+
+impl Body {
+    /// A body of which nothing has come yet.
+    #[must_use]
+    pub fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::None => Self::Left(0),
+            Framing::Exact(length) => Self::Left(length),
+            Framing::Chunked => Self::Chunked(Chunks::default()),
+            Framing::UntilClose => Self::UntilClose,
+        }
+    }
+
+    /// Whether it is known to be over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Left(left) => *left == 0,
+            Self::Chunked(chunks) => chunks.at == At::Done,
+            Self::UntilClose => false,
+        }
+    }
+
+    /// Reads on through `bytes`; `data` is told which of them are payload.
+    pub fn feed(&mut self, bytes: &[u8], mut data: impl FnMut(Range<usize>)) -> Fed {
+        match self {
+            Self::Left(left) => {
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                data(0..taken);
+                *left -= taken as u64;
+                if *left == 0 { Fed::Done(taken) } else { Fed::More }
+            }
+            Self::Chunked(chunks) => chunks.feed(bytes, data),
+            Self::UntilClose => {
+                data(0..bytes.len());
+                Fed::More
+            }
+        }
+    }
+}
+
+/// The longest chunk-size line, extensions included: extensions have no use but attack.
+const LINE_MAX: u16 = 256;
+
+/// The most bytes of trailer section.
+const TRAILER_MAX: u16 = 4096;
+
+/// The most hexadecimal digits of a chunk size: more overflow 64 bits, or hide behind zeros.
+const DIGITS_MAX: u8 = 15;
+
+/// The position inside a chunked body.
+#[derive(Clone, Debug)]
+pub struct Chunks {
+    at: At,
+    /// Bytes of the current line or of the trailer section so far.
+    line: u16,
+    digits: u8,
+    size: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Size,
+    Extension,
+    Quoted,
+    Escaped,
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    TrailerStart,
+    Trailer,
+    TrailerLf,
+    LastLf,
+    Done,
+}
+
+/// What [`Chunks::feed`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fed {
+    /// All bytes belong to the body, and more follow.
+    More,
+    /// The body ends after so many of the bytes.
+    Done(usize),
+    /// This is not a chunked body.
+    Bad,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self { at: At::Size, line: 0, digits: 0, size: 0 }
+    }
+}
+
+impl Chunks {
+    /// Reads on through `bytes`; `data` is told which of them are payload.
+    pub fn feed(&mut self, bytes: &[u8], mut data: impl FnMut(Range<usize>)) -> Fed {
+        let mut next = 0;
+        while let Some(&byte) = bytes.get(next) {
+            if self.at == At::Data {
+                let left = usize::try_from(self.size).unwrap_or(usize::MAX);
+                let taken = left.min(bytes.len() - next);
+                data(next..next + taken);
+                next += taken;
+                self.size -= taken as u64;
+                if self.size == 0 {
+                    self.at = At::DataCr;
+                }
+                continue;
+            }
+            next += 1;
+            match self.step(byte) {
+                Some(At::Done) => {
+                    self.at = At::Done;
+                    return Fed::Done(next);
+                }
+                Some(at) => self.at = at,
+                None => return Fed::Bad,
+            }
+        }
+        if self.at == At::Done { Fed::Done(0) } else { Fed::More }
+    }
+
+    fn step(&mut self, byte: u8) -> Option<At> {
+        match self.at {
+            At::Size => self.size_digit(byte),
+            At::Extension | At::Quoted | At::Escaped => self.extension(byte),
+            At::SizeLf => (byte == b'\n').then(|| self.size_read()),
+            At::DataCr => (byte == b'\r').then_some(At::DataLf),
+            At::DataLf => (byte == b'\n').then(|| {
+                (self.digits, self.line) = (0, 0);
+                At::Size
+            }),
+            At::TrailerStart | At::Trailer | At::TrailerLf | At::LastLf => self.trailer(byte),
+            At::Data | At::Done => None,
+        }
+    }
+
+    fn size_digit(&mut self, byte: u8) -> Option<At> {
+        if let Some(digit) = char::from(byte).to_digit(16) {
+            self.digits += 1;
+            self.size = self.size.checked_mul(16)?.checked_add(u64::from(digit))?;
+            return (self.digits <= DIGITS_MAX).then_some(At::Size);
+        }
+        match byte {
+            _ if self.digits == 0 => None,
+            b'\r' => Some(At::SizeLf),
+            b';' => Some(At::Extension),
+            _ => None,
+        }
+    }
+
+    fn extension(&mut self, byte: u8) -> Option<At> {
+        self.line += 1;
+        if self.line > LINE_MAX {
+            return None;
+        }
+        match (self.at, byte) {
+            (At::Extension, b'\r') => Some(At::SizeLf),
+            (At::Extension, b'"') => Some(At::Quoted),
+            (At::Quoted, b'"') => Some(At::Extension),
+            (At::Quoted, b'\\') => Some(At::Escaped),
+            (At::Escaped, b'\t' | b' '..=b'~') => Some(At::Quoted),
+            (at, b'\t' | b' '..=b'~') => Some(at),
+            _ => None,
+        }
+    }
+
+    fn size_read(&mut self) -> At {
+        self.line = 0;
+        if self.size == 0 { At::TrailerStart } else { At::Data }
+    }
+
+    fn trailer(&mut self, byte: u8) -> Option<At> {
+        self.line += 1;
+        if self.line > TRAILER_MAX {
+            return None;
+        }
+        match (self.at, byte) {
+            (At::TrailerStart, b'\r') => Some(At::LastLf),
+            // A trailer line opens with a field name.
+            (At::TrailerStart, byte) if !super::head::is_token(byte) => None,
+            (At::Trailer, b'\r') => Some(At::TrailerLf),
+            (At::TrailerLf, b'\n') => Some(At::TrailerStart),
+            (At::LastLf, b'\n') => Some(At::Done),
+            (At::TrailerLf | At::LastLf, _) | (_, b'\n' | b'\0') => None,
+            _ => Some(At::Trailer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `bytes` in parts of `step` and gives back the payload, if the body ended.
+    fn decode(bytes: &[u8], step: usize) -> Option<(Vec<u8>, usize)> {
+        let (mut chunks, mut payload, mut at) = (Chunks::default(), Vec::new(), 0);
+        for part in bytes.chunks(step) {
+            match chunks.feed(part, |range| payload.extend_from_slice(&part[range])) {
+                Fed::More => at += part.len(),
+                Fed::Done(used) => return Some((payload, at + used)),
+                Fed::Bad => return None,
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_chunked_body_ends_where_it_says_however_it_is_split() {
+        let body =
+            b"4\r\nWiki\r\n5;a=\"q\\\"\";b\r\npedia\r\n0\r\nX-T: 1\r\n\r\nGET / HTTP/1.1\r\n";
+        let end = body.len() - b"GET / HTTP/1.1\r\n".len();
+        for step in 1..body.len() {
+            assert_eq!(decode(body, step), Some((b"Wikipedia".to_vec(), end)), "step {step}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_plainly_a_chunk_is_refused() {
+        for bad in [
+            &b"+3\r\nabc\r\n0\r\n\r\n"[..],
+            b"0x3\r\nabc\r\n0\r\n\r\n",
+            b" 3\r\nabc\r\n0\r\n\r\n",
+            b"3 \r\nabc\r\n0\r\n\r\n",
+            b"3xyz\r\nabc\r\n0\r\n\r\n",
+            b"\r\nabc",
+            b";a\r\n",
+            b"ffffffffffffffff\r\n",
+            b"fffffffffffffffff\r\n",
+            b"00000000000000000003\r\nabc\r\n0\r\n\r\n",
+            b"3\nabc\r\n0\r\n\r\n",
+            b"3\r\nabc\n0\r\n\r\n",
+            b"3\rXabc\r\n0\r\n\r\n",
+            b"3\r\nabcd\r\n0\r\n\r\n",
+            b"3;a\n\r\nabc\r\n0\r\n\r\n",
+            b"3;a=\"\r\n\"\r\nabc\r\n0\r\n\r\n",
+            b"3;\0\r\nabc\r\n0\r\n\r\n",
+            b"0\r\n X: y\r\n\r\n",
+            b"0\r\nX: y\n\r\n",
+            b"0\r\n\rX",
+        ] {
+            for step in 1..=bad.len() {
+                assert_eq!(decode(bad, step), None, "{}", bad.escape_ascii());
+            }
+            let (mut chunks, mut refused) = (Chunks::default(), false);
+            for byte in bad {
+                refused |= chunks.feed(&[*byte], |_| {}) == Fed::Bad;
+            }
+            assert!(refused, "{} only waits", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn extensions_and_trailers_have_an_end() {
+        let long = |open: &[u8], byte: u8, count: usize| {
+            let mut chunks = Chunks::default();
+            let mut fed = chunks.feed(open, |_| {});
+            for _ in 0..count {
+                fed = chunks.feed(&[byte], |_| {});
+                if fed == Fed::Bad {
+                    break;
+                }
+            }
+            fed
+        };
+        assert_eq!(long(b"3;", b'a', usize::from(LINE_MAX)), Fed::More);
+        assert_eq!(long(b"3;", b'a', usize::from(LINE_MAX) + 1), Fed::Bad);
+        assert_eq!(long(b"0\r\n", b'a', usize::from(TRAILER_MAX) + 1), Fed::Bad);
+    }
+}

@@ -1,0 +1,443 @@
+//! Message heads: from bytes to spans.
+//!
+//! Enters: the bytes received so far. Leaves: a [`Request`] or a [`Response`] whose parts are offsets
+//! into those bytes, with the fields in a [`Fields`] list that is used again for the next head; or the
+//! fault that refuses it. httparse cuts the head into tokens; the rules that make it safe to forward
+//! (RFC 9112 §2.2, §3.2, §5.1, §6) are held here. Owns nothing of the message.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+use std::mem::MaybeUninit;
+
+use super::answer::Prefer;
+use super::field::{self, Fields, Kind};
+use super::framing::Framing;
+use crate::config::HEADERS_MAX;
+
+/// A part of a head: offsets into its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        let narrow = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+        Self { start: narrow(start), end: narrow(end) }
+    }
+
+    /// Where `part`, a slice of `whole`, lies in it.
+    pub(super) fn of(part: &[u8], whole: &[u8]) -> Self {
+        let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+        Self::new(start, start + part.len())
+    }
+
+    /// The bytes it names.
+    #[must_use]
+    pub fn of_bytes(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start()..self.end()).unwrap_or_default()
+    }
+
+    /// Its first offset.
+    #[must_use]
+    pub const fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// The offset behind it.
+    #[must_use]
+    pub const fn end(self) -> usize {
+        self.end as usize
+    }
+}
+
+/// What heads may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of the whole head.
+    pub bytes: usize,
+    /// Fields.
+    pub fields: usize,
+    /// Bytes of a request's target.
+    pub target: usize,
+}
+
+/// The version a peer speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+/// Whether a peer wants the connection to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persist {
+    /// It does.
+    Keep,
+    /// It closes after this message.
+    Close,
+}
+
+/// Whether a client waits for `100 Continue` before it sends its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// It does not.
+    Nothing,
+    /// It does.
+    Continue,
+}
+
+/// A request's head.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Bytes of the head, leading line ends included.
+    pub len: usize,
+    /// The method.
+    pub method: Span,
+    /// The path, as sent.
+    pub path: Span,
+    /// The query with its `?`; empty when there is none.
+    pub query: Span,
+    /// Host and port, from the target or the `Host` field; empty only for HTTP/1.0.
+    pub host: Span,
+    /// The version.
+    pub version: Version,
+    /// How the body's length is told.
+    pub framing: Framing,
+    /// Whether the client wants the connection to go on.
+    pub persist: Persist,
+    /// Whether it waits for `100 Continue`.
+    pub expect: Expect,
+    /// Which of our representations it prefers.
+    pub prefer: Prefer,
+}
+
+/// A response's head.
+#[derive(Clone, Copy, Debug)]
+pub struct Response {
+    /// Bytes of the head.
+    pub len: usize,
+    /// The status.
+    pub status: u16,
+    /// The version.
+    pub version: Version,
+    /// How the body's length is told.
+    pub framing: Framing,
+    /// Whether the upstream lets the connection go on.
+    pub persist: Persist,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestFault {
+    /// 400.
+    Malformed,
+    /// 414.
+    UriTooLong,
+    /// 417.
+    UnknownExpectation,
+    /// 431.
+    HeadTooLarge,
+    /// 501.
+    UnknownCoding,
+    /// 505.
+    UnknownVersion,
+}
+
+/// The upstream's response is not HTTP/1.1, or over a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseFault;
+
+/// The most empty lines before a request line that are passed over (RFC 9112 §2.2 says "at least
+/// one").
+const LEADING_LINES: usize = 2;
+
+/// Reads a request's head. `Ok(None)`: it is not whole yet.
+pub fn request(
+    bytes: &[u8],
+    bounds: &Bounds,
+    fields: &mut Fields,
+) -> Result<Option<Request>, RequestFault> {
+    let skipped = leading_lines(bytes)?;
+    let rest = bytes.get(skipped..).unwrap_or_default();
+    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    let status = parsed.parse_with_uninit_headers(rest, &mut slots);
+    let len = match status {
+        Ok(httparse::Status::Complete(len)) if skipped + len <= bounds.bytes => skipped + len,
+        Ok(httparse::Status::Partial) if bytes.len() < bounds.bytes => {
+            return if has_bare_line_end(rest) { Err(RequestFault::Malformed) } else { Ok(None) };
+        }
+        Ok(_) if memchr::memchr(b'\n', rest).is_none() => return Err(RequestFault::UriTooLong),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(RequestFault::HeadTooLarge),
+        Err(httparse::Error::Version) => return Err(RequestFault::UnknownVersion),
+        Err(_) => return Err(RequestFault::Malformed),
+    };
+    if parsed.headers.len() > bounds.fields {
+        return Err(RequestFault::HeadTooLarge);
+    }
+    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
+    else {
+        return Err(RequestFault::Malformed);
+    };
+    if target.len() > bounds.target {
+        return Err(RequestFault::UriTooLong);
+    }
+    let method = Span::of(method.as_bytes(), bytes);
+    fields.read(parsed.headers, bytes, len).map_err(|field::Fault| RequestFault::Malformed)?;
+    let version = if version == 0 { Version::Http10 } else { Version::Http11 };
+    let target = target_parts(Span::of(target.as_bytes(), bytes), method, bytes)?;
+    Ok(Some(Request {
+        len,
+        method,
+        path: target.path,
+        query: target.query,
+        host: host(target.authority, version, fields, bytes)?,
+        version,
+        framing: request_framing(version, fields, bytes)?,
+        persist: fields.persist(version, bytes),
+        expect: expectation(version, fields, bytes)?,
+        prefer: fields.prefer(bytes),
+    }))
+}
+
+/// Reads a response's head. `bodiless` tells whether the request was a `HEAD`. `Ok(None)`: it is not
+/// whole yet.
+pub fn response(
+    bytes: &[u8],
+    bounds: &Bounds,
+    asked: Asked,
+    fields: &mut Fields,
+) -> Result<Option<Response>, ResponseFault> {
+    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let outcome = config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut slots);
+    let len = match outcome {
+        Ok(httparse::Status::Complete(len)) if len <= bounds.bytes => len,
+        Ok(httparse::Status::Partial) if bytes.len() < bounds.bytes => return Ok(None),
+        Ok(_) | Err(_) => return Err(ResponseFault),
+    };
+    let (Some(status), Some(version)) = (parsed.code, parsed.version) else {
+        return Err(ResponseFault);
+    };
+    if parsed.headers.len() > bounds.fields || !(100..600).contains(&status) {
+        return Err(ResponseFault);
+    }
+    fields.read(parsed.headers, bytes, len).map_err(|field::Fault| ResponseFault)?;
+    let version = if version == 0 { Version::Http10 } else { Version::Http11 };
+    let framing = response_framing(version, status, asked, fields, bytes)?;
+    let persist = match framing {
+        Framing::UntilClose => Persist::Close,
+        Framing::None | Framing::Exact(_) | Framing::Chunked => fields.persist(version, bytes),
+    };
+    Ok(Some(Response { len, status, version, framing, persist }))
+}
+
+/// What a response answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A `HEAD`: whatever the head says, no body follows.
+    Head,
+    /// Anything else.
+    Body,
+}
+
+/// Whether `byte` may stand in a method or a field name (RFC 9110 §5.6.2).
+#[must_use]
+pub const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+fn leading_lines(bytes: &[u8]) -> Result<usize, RequestFault> {
+    let mut skipped = 0;
+    while let Some(b'\r' | b'\n') = bytes.get(skipped) {
+        match bytes.get(skipped..skipped + 2) {
+            Some(b"\r\n") if skipped < LEADING_LINES * 2 => skipped += 2,
+            None if bytes.get(skipped) == Some(&b'\r') => return Ok(skipped),
+            _ => return Err(RequestFault::Malformed),
+        }
+    }
+    Ok(skipped)
+}
+
+/// Whether a line of an unfinished head ends in LF alone: then waiting for the rest is no use.
+fn has_bare_line_end(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', bytes)
+        .any(|at| at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'\r'))
+}
+
+struct Target {
+    authority: Option<Span>,
+    path: Span,
+    query: Span,
+}
+
+/// RFC 9112 §3.2: origin-form, absolute-form with `http`, and `*` for `OPTIONS`.
+fn target_parts(target: Span, method: Span, bytes: &[u8]) -> Result<Target, RequestFault> {
+    const SCHEME: usize = "http://".len();
+    let text = target.of_bytes(bytes);
+    let (start, end) = (target.start(), target.end());
+    let (authority, path) = match text {
+        [b'/', ..] => (None, start),
+        b"*" if method.of_bytes(bytes) == b"OPTIONS" => (None, start),
+        _ if text.get(..SCHEME).is_some_and(|s| s.eq_ignore_ascii_case(b"http://")) => {
+            let rest = text.get(SCHEME..).unwrap_or_default();
+            let slash = memchr::memchr2(b'/', b'?', rest).ok_or(RequestFault::Malformed)?;
+            if rest.get(slash) != Some(&b'/') {
+                return Err(RequestFault::Malformed);
+            }
+            let path = start + SCHEME + slash;
+            (Some(Span::new(start + SCHEME, path)), path)
+        }
+        _ => return Err(RequestFault::Malformed),
+    };
+    let question = memchr::memchr(b'?', bytes.get(path..end).unwrap_or_default());
+    let query = question.map_or(end, |at| path + at);
+    Ok(Target { authority, path: Span::new(path, query), query: Span::new(query, end) })
+}
+
+/// RFC 9112 §3.2: exactly one `Host`, and the same one as in an absolute target.
+fn host(
+    authority: Option<Span>,
+    version: Version,
+    fields: &Fields,
+    bytes: &[u8],
+) -> Result<Span, RequestFault> {
+    let host = match (fields.only(Kind::Host), version) {
+        (Ok(Some(host)), _) => host,
+        (Ok(None), Version::Http10) => return Ok(authority.unwrap_or_default()),
+        (Ok(None), Version::Http11) | (Err(field::Fault), _) => {
+            return Err(RequestFault::Malformed);
+        }
+    };
+    let text = host.of_bytes(bytes);
+    let same = authority.is_none_or(|a| a.of_bytes(bytes).eq_ignore_ascii_case(text));
+    if same && is_host(text) { Ok(host) } else { Err(RequestFault::Malformed) }
+}
+
+/// RFC 9110 §7.2: a name or an address literal, and maybe a port; nothing a peer could read in
+/// another way.
+fn is_host(text: &[u8]) -> bool {
+    let (name, port) = match text {
+        [b'[', rest @ ..] => {
+            let Some(close) = memchr::memchr(b']', rest) else { return false };
+            let (literal, port) = rest.split_at(close);
+            let hex = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+            if !literal.iter().all(hex) {
+                return false;
+            }
+            (literal, port.get(1..).unwrap_or_default())
+        }
+        _ => text.split_at(memchr::memchr(b':', text).unwrap_or(text.len())),
+    };
+    let plain = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':')
+    };
+    let digits = match port {
+        [] => return !name.is_empty() && name.len() <= 255 && name.iter().all(plain),
+        [b':', digits @ ..] => digits,
+        _ => return false,
+    };
+    !name.is_empty()
+        && name.len() <= 255
+        && name.iter().all(plain)
+        && digits.len() <= 5
+        && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// RFC 9112 §6.3: one unmistakable length, or none.
+fn request_framing(
+    version: Version,
+    fields: &Fields,
+    bytes: &[u8],
+) -> Result<Framing, RequestFault> {
+    let coding = fields.only(Kind::TransferEncoding).map_err(|_| RequestFault::Malformed)?;
+    let length = fields.only(Kind::ContentLength).map_err(|_| RequestFault::Malformed)?;
+    match (coding, length) {
+        (None, None) => Ok(Framing::None),
+        (None, Some(length)) => match field::length(length.of_bytes(bytes)) {
+            Some(0) => Ok(Framing::None),
+            Some(length) => Ok(Framing::Exact(length)),
+            None => Err(RequestFault::Malformed),
+        },
+        (Some(_), Some(_)) => Err(RequestFault::Malformed),
+        (Some(_), None) if version == Version::Http10 => Err(RequestFault::Malformed),
+        (Some(coding), None) => match coding.of_bytes(bytes) {
+            text if text.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
+            text if !text.is_empty() && text.iter().all(u8::is_ascii_alphabetic) => {
+                Err(RequestFault::UnknownCoding)
+            }
+            _ => Err(RequestFault::Malformed),
+        },
+    }
+}
+
+fn response_framing(
+    version: Version,
+    status: u16,
+    asked: Asked,
+    fields: &Fields,
+    bytes: &[u8],
+) -> Result<Framing, ResponseFault> {
+    let coding = fields.only(Kind::TransferEncoding).map_err(|_| ResponseFault)?;
+    let length = fields.only(Kind::ContentLength).map_err(|_| ResponseFault)?;
+    let length = match length {
+        Some(length) => Some(field::length(length.of_bytes(bytes)).ok_or(ResponseFault)?),
+        None => None,
+    };
+    let chunked = match coding {
+        Some(coding) => {
+            let known = coding.of_bytes(bytes).eq_ignore_ascii_case(b"chunked");
+            if !known || length.is_some() || version == Version::Http10 {
+                return Err(ResponseFault);
+            }
+            true
+        }
+        None => false,
+    };
+    Ok(match (asked, status, length) {
+        (Asked::Head, _, _) | (_, 100..=199 | 204 | 304, _) | (_, _, Some(0)) => Framing::None,
+        (_, _, Some(length)) => Framing::Exact(length),
+        (_, _, None) if chunked => Framing::Chunked,
+        (_, _, None) => Framing::UntilClose,
+    })
+}
+
+/// RFC 9110 §10.1.1; an HTTP/1.0 client cannot expect anything.
+fn expectation(version: Version, fields: &Fields, bytes: &[u8]) -> Result<Expect, RequestFault> {
+    match fields.only(Kind::Expect).map_err(|_| RequestFault::UnknownExpectation)? {
+        Some(value) if version == Version::Http11 => {
+            if value.of_bytes(bytes).eq_ignore_ascii_case(b"100-continue") {
+                Ok(Expect::Continue)
+            } else {
+                Err(RequestFault::UnknownExpectation)
+            }
+        }
+        Some(_) | None => Ok(Expect::Nothing),
+    }
+}
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

@@ -1,0 +1,199 @@
+//! Which heads are read, which are refused, and what reaches the other side.
+
+use super::super::rewrite::{self, BodyForm, Origin, Passage, Say, Writer};
+use super::*;
+
+const BOUNDS: Bounds = Bounds { bytes: 16 * 1024, fields: 100, target: 8 * 1024 };
+
+fn read(bytes: &[u8]) -> Result<Option<Request>, RequestFault> {
+    request(bytes, &BOUNDS, &mut Fields::new())
+}
+
+fn accepted(bytes: &str) -> Request {
+    read(bytes.as_bytes()).unwrap().unwrap()
+}
+
+#[test]
+fn a_plain_request_is_read_part_by_part() {
+    let bytes = "POST /a/b?x=1 HTTP/1.1\r\nHost: Example.com:81\r\nContent-Length: 3\r\n\r\nabc";
+    let head = accepted(bytes);
+    let part = |span: Span| std::str::from_utf8(span.of_bytes(bytes.as_bytes())).unwrap();
+    assert_eq!(part(head.method), "POST");
+    assert_eq!((part(head.path), part(head.query)), ("/a/b", "?x=1"));
+    assert_eq!(part(head.host), "Example.com:81");
+    assert_eq!(head.len, bytes.len() - 3);
+    assert_eq!((head.framing, head.persist), (Framing::Exact(3), Persist::Keep));
+}
+
+#[test]
+fn a_head_that_is_not_whole_is_waited_for_at_every_offset() {
+    let bytes = b"\r\nGET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
+    for end in 0..bytes.len() {
+        assert_eq!(read(&bytes[..end]).map(|head| head.is_none()), Ok(true), "at {end}");
+    }
+    assert!(read(bytes).unwrap().is_some());
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_is_refused() {
+    for (bytes, fault) in [
+        ("POST / HTTP/1.1|Host: a|Content-Length: 3|Transfer-Encoding: chunked||", 400),
+        ("POST / HTTP/1.1|Host: a|Transfer-Encoding: chunked|Content-Length: 3||", 400),
+        ("POST / HTTP/1.1|Host: a|Content-Length: 3|Content-Length: 3||", 400),
+        ("POST / HTTP/1.1|Host: a|Content-Length: 3, 3||", 400),
+        ("POST / HTTP/1.1|Host: a|Content-Length: +3||", 400),
+        ("POST / HTTP/1.1|Host: a|Content-Length:||", 400),
+        ("POST / HTTP/1.1|Host: a|Content-Length: 18446744073709551619||", 400),
+        ("POST / HTTP/1.1|Host: a|Content-Length : 3||", 400),
+        ("POST / HTTP/1.1|Host: a|Transfer-Encoding: chunked|Transfer-Encoding: chunked||", 400),
+        ("POST / HTTP/1.1|Host: a|Transfer-Encoding: chunked, chunked||", 400),
+        ("POST / HTTP/1.1|Host: a|Transfer-Encoding: \u{b}chunked||", 400),
+        ("POST / HTTP/1.1|Host: a|Transfer-Encoding:||", 400),
+        ("POST / HTTP/1.1|Host: a|Transfer-Encoding: xchunked||", 501),
+        ("POST / HTTP/1.0|Host: a|Transfer-Encoding: chunked||", 400),
+        ("GET / HTTP/1.1|Host: a|X: b| c||", 400),
+        ("GET / HTTP/1.1|Host: a\nX: b||", 400),
+        ("GET / HTTP/1.1\nHost: a\n\n", 400),
+        ("GET / HTTP/1.1|Host: a|X: a\0b||", 400),
+        ("GET / HTTP/1.1|Host: a|: b||", 400),
+        ("GET / HTTP/1.1|Host: a|nocolon||", 400),
+        ("GET / HTTP/1.1||", 400),
+        ("GET / HTTP/1.1|Host: a|Host: a||", 400),
+        ("GET / HTTP/1.1|Host: a, b||", 400),
+        ("GET / HTTP/1.1|Host: u@a||", 400),
+        ("GET / HTTP/1.1|Host: a/b||", 400),
+        ("GET / HTTP/1.1|Host: a:8x||", 400),
+        ("GET / HTTP/1.1|Host:||", 400),
+        ("GET http://b/ HTTP/1.1|Host: a||", 400),
+        ("GET admin HTTP/1.1|Host: a||", 400),
+        ("GET * HTTP/1.1|Host: a||", 400),
+        ("CONNECT a:80 HTTP/1.1|Host: a:80||", 400),
+        ("GET  / HTTP/1.1|Host: a||", 400),
+        ("GET / HTTP/1.1 |Host: a||", 400),
+        ("|||GET / HTTP/1.1|Host: a||", 400),
+        ("GET / HTTP/2.0|Host: a||", 505),
+        ("POST / HTTP/1.1|Host: a|Expect: 200-ok||", 417),
+    ] {
+        let raw = bytes.replace('|', "\r\n");
+        let expected = match fault {
+            400 => RequestFault::Malformed,
+            417 => RequestFault::UnknownExpectation,
+            501 => RequestFault::UnknownCoding,
+            _ => RequestFault::UnknownVersion,
+        };
+        assert_eq!(read(raw.as_bytes()).err(), Some(expected), "{bytes:?}");
+    }
+}
+
+#[test]
+fn limits_have_their_own_faults() {
+    let long = |prefix: &str, count: usize| format!("{prefix}{}", "a".repeat(count));
+    let uri = long("GET /", 9000);
+    assert_eq!(
+        read(format!("{uri} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).err(),
+        Some(RequestFault::UriTooLong)
+    );
+    assert_eq!(read(long("GET /", 20_000).as_bytes()).err(), Some(RequestFault::UriTooLong));
+    let field = long("GET / HTTP/1.1\r\nHost: a\r\nX: ", 20_000);
+    assert_eq!(read(field.as_bytes()).err(), Some(RequestFault::HeadTooLarge));
+    for (count, whole) in [(99, true), (100, false), (300, false)] {
+        let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count));
+        let outcome = read(many.as_bytes());
+        assert_eq!(outcome.is_ok(), whole, "{count}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_connection_persists_by_version_and_by_word() {
+    for (bytes, persist) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Persist::Keep),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", Persist::Close),
+        ("GET / HTTP/1.0\r\n\r\n", Persist::Close),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", Persist::Keep),
+    ] {
+        assert_eq!(accepted(bytes).persist, persist, "{bytes:?}");
+    }
+}
+
+fn answer(bytes: &str, asked: Asked) -> Result<Option<Response>, ResponseFault> {
+    response(bytes.as_bytes(), &BOUNDS, asked, &mut Fields::new())
+}
+
+#[test]
+fn a_response_ends_by_its_status_its_question_and_its_length() {
+    for (head, asked, framing) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", Asked::Body, Framing::Exact(7)),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", Asked::Head, Framing::None),
+        ("HTTP/1.1 204 No\r\n\r\n", Asked::Body, Framing::None),
+        ("HTTP/1.1 304 No\r\nContent-Length: 7\r\n\r\n", Asked::Body, Framing::None),
+        ("HTTP/1.1 200\r\nTransfer-Encoding: Chunked\r\n\r\n", Asked::Body, Framing::Chunked),
+        ("HTTP/1.0 200 OK\r\n\r\n", Asked::Body, Framing::UntilClose),
+    ] {
+        assert_eq!(answer(head, asked).unwrap().unwrap().framing, framing, "{head:?}");
+    }
+    for bad in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Length: 7\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 099 OK\r\n\r\n",
+        "HTTP/1.1 600 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\nContent-Length: 7\n\n",
+        "nonsense\r\n\r\n",
+    ] {
+        assert_eq!(answer(bad, Asked::Body).err(), Some(ResponseFault), "{bad:?}");
+    }
+}
+
+#[test]
+fn only_what_is_for_the_other_end_reaches_it() {
+    let bytes = "POST /x HTTP/1.1\r\nHost: shop\r\nA: 1\r\nConnection: X-Hop, Host, keep-alive\r\n\
+                 X-Hop: 2\r\nTE: trailers\r\nUpgrade: h2c\r\nX-Forwarded-For: 6.6.6.6\r\n\
+                 Expect: 100-continue\r\nContent-Length: 3\r\nB: 3\r\n\r\n";
+    let mut fields = Fields::new();
+    request(bytes.as_bytes(), &BOUNDS, &mut fields).unwrap().unwrap();
+    let mut place = [0; 1024];
+    let mut writer = Writer::new(&mut place);
+    let origin = Origin { client: b"1.2.3.4", host: b"shop", authority: b"up:81" };
+    rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
+    let len = writer.finish().unwrap();
+    assert_eq!(
+        std::str::from_utf8(&place[..len]).unwrap(),
+        "host: up:81\r\nA: 1\r\nContent-Length: 3\r\nB: 3\r\nx-forwarded-for: 1.2.3.4\r\n\
+         x-forwarded-host: shop\r\nx-forwarded-proto: http\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_response_keeps_its_words_and_loses_its_hop() {
+    let bytes = "HTTP/1.0 201 Made Up\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nServer: s\r\n\
+                 Content-Length: 2\r\nKeep-Alive: timeout=5\r\n\r\n";
+    let mut fields = Fields::new();
+    let head = response(bytes.as_bytes(), &BOUNDS, Asked::Body, &mut fields).unwrap().unwrap();
+    let mut place = [0; 1024];
+    let mut writer = Writer::new(&mut place);
+    rewrite::response_head(
+        &mut writer,
+        &head,
+        &fields,
+        bytes.as_bytes(),
+        Say::Close,
+        BodyForm::AsSent,
+    );
+    let len = writer.finish().unwrap();
+    assert_eq!(
+        std::str::from_utf8(&place[..len]).unwrap(),
+        "HTTP/1.1 201 Made Up\r\nServer: s\r\nContent-Length: 2\r\nconnection: close\r\n\r\n"
+    );
+    let mut short = [0; 16];
+    let mut writer = Writer::new(&mut short);
+    rewrite::response_head(
+        &mut writer,
+        &head,
+        &fields,
+        bytes.as_bytes(),
+        Say::Nothing,
+        BodyForm::AsSent,
+    );
+    assert_eq!(writer.finish(), None, "what does not fit is not half a head");
+}

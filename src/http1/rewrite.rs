@@ -1,0 +1,165 @@
+//! Outgoing heads, written straight from the incoming bytes.
+//!
+//! Enters: a parsed head and the bytes it was parsed from. Leaves: the head for the other side: what
+//! is for one hop only is left out, what a proxy adds is added, and all the rest is copied in runs as
+//! it was sent. Nothing is rebuilt from a map.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+use super::field::{Field, Fields, Kind};
+use super::head::{Response, Version};
+
+/// Writes bytes into a place of fixed size, and remembers whether they fitted.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    place: &'a mut [u8],
+    len: usize,
+    fits: bool,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer that begins at the start of `place`.
+    #[must_use]
+    pub const fn new(place: &'a mut [u8]) -> Self {
+        Self { place, len: 0, fits: true }
+    }
+
+    /// Writes `bytes`; once something did not fit, nothing more is written.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        match self.place.get_mut(self.len..self.len + bytes.len()) {
+            Some(place) if self.fits => {
+                place.copy_from_slice(bytes);
+                self.len += bytes.len();
+            }
+            _ => self.fits = false,
+        }
+    }
+
+    /// How many bytes were written; `None` when some did not fit.
+    #[must_use]
+    pub const fn finish(self) -> Option<usize> {
+        if self.fits { Some(self.len) } else { None }
+    }
+}
+
+/// Who sent a request, and to where, as the upstream is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The client's address.
+    pub client: &'a [u8],
+    /// The host it asked for; empty when it named none.
+    pub host: &'a [u8],
+    /// The host the upstream is asked for.
+    pub authority: &'a [u8],
+}
+
+/// How a request reaches its upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// Its response is passed on as it is.
+    Relayed,
+    /// Its response is read by us: no encoding is asked for that we would have to undo. The body was
+    /// read whole too, and its length and the blank line are left for the caller to write.
+    Read,
+}
+
+/// Writes the fields of a request and the blank line; the request line is written already.
+pub fn request_fields(
+    writer: &mut Writer<'_>,
+    fields: &Fields,
+    bytes: &[u8],
+    origin: &Origin<'_>,
+    passage: Passage,
+) {
+    writer.put(b"host: ");
+    writer.put(origin.authority);
+    writer.put(b"\r\n");
+    copy(writer, fields, bytes, |field| match field.kind {
+        Kind::EndToEnd | Kind::Accept => true,
+        Kind::ContentLength | Kind::TransferEncoding | Kind::AcceptEncoding => {
+            passage == Passage::Relayed
+        }
+        Kind::Hop | Kind::Connection | Kind::Host | Kind::Expect | Kind::Forwarding => false,
+    });
+    writer.put(b"x-forwarded-for: ");
+    writer.put(origin.client);
+    if !origin.host.is_empty() {
+        writer.put(b"\r\nx-forwarded-host: ");
+        writer.put(origin.host);
+    }
+    writer.put(b"\r\nx-forwarded-proto: http\r\n");
+    if passage == Passage::Relayed {
+        writer.put(b"\r\n");
+    }
+}
+
+/// What the client is told about its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Say {
+    /// Nothing: HTTP/1.1 goes on by default.
+    Nothing,
+    /// That it goes on: HTTP/1.0 has to be told.
+    KeepAlive,
+    /// That it ends.
+    Close,
+}
+
+/// How the body of a response is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyForm {
+    /// Framed as it came.
+    AsSent,
+    /// Without its chunks: the client speaks HTTP/1.0.
+    Unchunked,
+}
+
+/// Writes the head of a response for the client.
+pub fn response_head(
+    writer: &mut Writer<'_>,
+    response: &Response,
+    fields: &Fields,
+    bytes: &[u8],
+    say: Say,
+    body: BodyForm,
+) {
+    const VERSION: usize = "HTTP/1.x".len();
+    let first = fields.list().first().map_or(fields.end(), |field| field.name.start());
+    if response.version == Version::Http10 {
+        writer.put(b"HTTP/1.1");
+        writer.put(bytes.get(VERSION..first).unwrap_or_default());
+    } else {
+        writer.put(bytes.get(..first).unwrap_or_default());
+    }
+    copy(writer, fields, bytes, |field| match field.kind {
+        Kind::Hop | Kind::Connection => false,
+        Kind::TransferEncoding => body == BodyForm::AsSent,
+        Kind::EndToEnd
+        | Kind::ContentLength
+        | Kind::Host
+        | Kind::Expect
+        | Kind::Accept
+        | Kind::AcceptEncoding
+        | Kind::Forwarding => true,
+    });
+    writer.put(match say {
+        Say::Nothing => b"\r\n",
+        Say::KeepAlive => b"connection: keep-alive\r\n\r\n",
+        Say::Close => b"connection: close\r\n\r\n",
+    });
+}
+
+/// Copies the field lines that `keep` keeps, neighbours together.
+fn copy(writer: &mut Writer<'_>, fields: &Fields, bytes: &[u8], keep: impl Fn(&Field) -> bool) {
+    let nominates = fields.nominates(bytes);
+    let list = fields.list();
+    let mut run = list.first().map_or(fields.end(), |field| field.name.start());
+    for (index, field) in list.iter().enumerate() {
+        if keep(field) && !(nominates && fields.is_nominated(field, bytes)) {
+            continue;
+        }
+        writer.put(bytes.get(run..field.name.start()).unwrap_or_default());
+        run = list.get(index + 1).map_or(fields.end(), |next| next.name.start());
+    }
+    writer.put(bytes.get(run..fields.end()).unwrap_or_default());
+}

@@ -1,0 +1,134 @@
+//! Listening sockets: bound cold, accepted from on every core.
+//!
+//! Enters: an address. Leaves: one `SO_REUSEPORT` socket per core, and on the core its connections.
+//! Accepting stops by cancelling, never by dropping: a dropped accept leaks the connection that the
+//! kernel has already handed over, and its client hangs.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_macros, reason = "cold: per connection")]
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::io::Canceller;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::deadline::Wheel;
+use super::stream::Stream;
+
+/// Connections the kernel holds for us while a core is busy.
+const BACKLOG: i32 = 4096;
+
+/// Accepts under way at once: each loop of the runtime finishes one per accept.
+const ACCEPTS: usize = 4;
+
+/// How long accepting pauses when there are no descriptors left.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Binds `count` sockets to one address; port 0 picks a free one, the same for all.
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    let mut bound: Vec<TcpListener> = Vec::with_capacity(count);
+    // A first socket without the option finds out whether another process has the port: with it,
+    // the kernel would quietly split the connections between the two.
+    if address.port() != 0 {
+        drop(socket(address, Sharing::Alone)?);
+    }
+    for _ in 0..count {
+        let address = match bound.first() {
+            Some(first) => first.local_addr()?,
+            None => address,
+        };
+        let socket = socket(address, Sharing::Ours)?;
+        socket.listen(BACKLOG)?;
+        bound.push(socket.into());
+    }
+    Ok(bound)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    Alone,
+    Ours,
+}
+
+fn socket(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if sharing == Sharing::Ours {
+        socket.set_reuse_port(true)?;
+    }
+    // Accepted sockets inherit it, which saves a system call for each.
+    socket.set_tcp_nodelay(true)?;
+    // epoll needs it; a ring does not mind.
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// One core's end of a listening socket.
+pub struct Listener {
+    canceller: Canceller,
+}
+
+impl Listener {
+    /// Accepts on `socket` until [`Listener::stop`]; each connection goes to `take`.
+    pub fn start(
+        socket: TcpListener,
+        wheel: &Rc<Wheel>,
+        take: impl Fn(Stream, SocketAddr) + 'static,
+    ) -> io::Result<Self> {
+        let listener = Rc::new(monoio::net::TcpListener::from_std(socket)?);
+        let canceller = Canceller::new();
+        let take = Rc::new(take);
+        for _ in 0..ACCEPTS {
+            let (listener, wheel, take) =
+                (Rc::clone(&listener), Rc::clone(wheel), Rc::clone(&take));
+            let handle = canceller.handle();
+            monoio::spawn(async move {
+                loop {
+                    match listener.cancelable_accept(handle.clone()).await {
+                        Ok((tcp, peer)) => take(Stream::new(tcp, &wheel), peer),
+                        Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => return,
+                        Err(error) if is_passing(&error) => {}
+                        Err(error) => {
+                            log::warn!("accepting pauses: {error}");
+                            monoio::time::sleep(PAUSE).await;
+                        }
+                    }
+                }
+            });
+        }
+        Ok(Self { canceller })
+    }
+
+    /// Stops accepting. A connection that was accepted in the same moment is still served.
+    pub fn stop(self) {
+        self.canceller.cancel();
+    }
+}
+
+/// Errors of the one connection that was to be accepted, not of accepting.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_an_error_although_ports_are_shared_among_our_cores() {
+        let ours = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let address = ours[0].local_addr().unwrap();
+        assert!(ours.iter().all(|socket| socket.local_addr().unwrap() == address));
+        let error = bind(address, 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}

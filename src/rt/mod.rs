@@ -1,0 +1,15 @@
+//! The only room that names monoio, and the only home of `unsafe`.
+//!
+//! Enters: sockets and time. Leaves: [`stream::Stream`], [`buffer::Buf`], deadlines, a mailbox, a
+//! running core. The traps of the runtime below (leaked sockets on a dropped accept, boxed
+//! operations on a dropped read, a closing ring for every close, a panic that ends the core) are
+//! met here, once, so that no other room has to know them.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+pub mod buffer;
+pub mod deadline;
+pub mod driver;
+pub mod listen;
+pub mod mailbox;
+pub mod stream;

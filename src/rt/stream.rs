@@ -1,0 +1,194 @@
+//! A TCP stream with a deadline.
+//!
+//! Enters: buffers to fill or to send. Leaves: the same buffers, and what happened. Owns the socket
+//! and its place on the wheel. Reading and writing take turns or run side by side; each operation is
+//! awaited to its end, and what must not wait for ever is cut by the wheel.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+#![expect(unsafe_code, reason = "direct system calls on the socket, and two directions at once")]
+
+use std::cell::{Cell, UnsafeCell};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::buf::IoBuf;
+use monoio::io::{AsyncReadRent, AsyncWriteRent};
+use monoio::net::TcpStream;
+
+use super::buffer::Buf;
+use super::deadline::{Cut, Deadline, Wheel};
+
+/// A connected socket.
+pub struct Stream {
+    tcp: ManuallyDrop<UnsafeCell<TcpStream>>,
+    fd: RawFd,
+    /// Operations handed to the kernel that have not come back. One whose future was dropped (a
+    /// panic unwound) never counts as back: the runtime then closes the socket when it is.
+    in_flight: Cell<u32>,
+    /// When the socket has to be cut.
+    pub deadline: Deadline,
+}
+
+/// What a look at an idle socket finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peek {
+    /// Nothing: the peer is quiet and connected.
+    Quiet,
+    /// Bytes nobody asked for, the end, or an error.
+    Stale,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// It took too long.
+    TimedOut,
+    /// The system said no.
+    Io(io::Error),
+}
+
+impl Stream {
+    /// Takes over a connected socket.
+    #[must_use]
+    pub fn new(tcp: TcpStream, wheel: &Rc<Wheel>) -> Self {
+        let fd = tcp.as_raw_fd();
+        Self {
+            tcp: ManuallyDrop::new(UnsafeCell::new(tcp)),
+            fd,
+            in_flight: Cell::new(0),
+            deadline: wheel.enter(fd),
+        }
+    }
+
+    /// Connects to `address`, giving up after `limit`.
+    pub async fn connect(
+        address: SocketAddr,
+        limit: Option<Duration>,
+        wheel: &Rc<Wheel>,
+    ) -> Result<Self, ConnectError> {
+        let connecting = TcpStream::connect_addr(address);
+        // The one operation that may be dropped in flight: it owns its socket, and it is rare.
+        let connected = match limit {
+            Some(limit) => monoio::time::timeout(limit, connecting)
+                .await
+                .map_err(|_elapsed| ConnectError::TimedOut)?,
+            None => connecting.await,
+        };
+        let tcp = connected.map_err(ConnectError::Io)?;
+        // Without it a request sent in two parts waits for the peer's delayed acknowledgement.
+        let _ = tcp.set_nodelay(true);
+        Ok(Self::new(tcp, wheel))
+    }
+
+    /// Appends what arrives next to `buf`; `Ok(0)` is the end, or a cut, or a buffer without room.
+    pub async fn read(&self, buf: Buf) -> (io::Result<usize>, Buf) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        // SAFETY: `read` clones the shared descriptor and changes nothing of the stream, so that a
+        // write may be under way at the same time; the stream is not `Sync`.
+        let tcp = unsafe { &mut *self.tcp.get() };
+        let back = tcp.read(buf).await;
+        self.in_flight.set(self.in_flight.get() - 1);
+        back
+    }
+
+    /// Sends the filled part of `buf` whole. The buffer comes back as it went, to be sent again.
+    pub async fn write(&self, buf: Buf) -> (io::Result<()>, Buf) {
+        let mut sending = Sending { buf, sent: 0 };
+        loop {
+            self.in_flight.set(self.in_flight.get() + 1);
+            // SAFETY: as in `read`.
+            let tcp = unsafe { &mut *self.tcp.get() };
+            let (sent, back) = tcp.write(sending).await;
+            self.in_flight.set(self.in_flight.get() - 1);
+            sending = back;
+            match sent {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), sending.buf),
+                Ok(sent) => sending.sent += sent,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (Err(error), sending.buf),
+            }
+            if sending.sent >= sending.buf.len() {
+                return (Ok(()), sending.buf);
+            }
+        }
+    }
+
+    /// Sends no more: the peer reads the end.
+    pub fn finish(&self) {
+        // SAFETY: a system call on a descriptor we own.
+        unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
+    }
+
+    /// Ends a pending read, and a pending write too with [`Cut::Both`].
+    pub fn cut(&self, how: Cut) {
+        cut(self.fd, how);
+    }
+
+    /// Makes the coming close a reset: the peer must not take what it has for a whole message.
+    pub fn reset_on_close(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let len = libc::socklen_t::try_from(size_of::<libc::linger>()).unwrap_or(0);
+        // SAFETY: the kernel reads `len` bytes of a live `linger`.
+        unsafe {
+            let value = std::ptr::from_ref(&linger).cast();
+            libc::setsockopt(self.fd, libc::SOL_SOCKET, libc::SO_LINGER, value, len);
+        }
+    }
+
+    /// Looks whether an idle socket is still quiet, without waiting.
+    #[must_use]
+    pub fn peek(&self) -> Peek {
+        let mut byte = 0u8;
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: the kernel writes at most one byte into `byte`.
+        let got = unsafe { libc::recv(self.fd, std::ptr::from_mut(&mut byte).cast(), 1, flags) };
+        let blocked = io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock;
+        if got < 0 && blocked { Peek::Quiet } else { Peek::Stale }
+    }
+}
+
+/// Shuts a socket down; a descriptor that is none (`-1`) is left alone.
+pub(super) fn cut(fd: RawFd, how: Cut) {
+    let how = match how {
+        Cut::Read => libc::SHUT_RD,
+        Cut::Both => libc::SHUT_RDWR,
+    };
+    if fd >= 0 {
+        // SAFETY: a system call; the slot that names `fd` leaves the wheel before `fd` is closed.
+        unsafe { libc::shutdown(fd, how) };
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // SAFETY: `tcp` is taken once, here, and not touched again.
+        let tcp = unsafe { ManuallyDrop::take(&mut self.tcp) }.into_inner();
+        // The runtime would close through the ring, at the price of two operations more. With
+        // nothing in flight the socket is ours alone, and a plain close does.
+        if self.in_flight.get() == 0 {
+            // SAFETY: `into_raw_fd` gave up its ownership.
+            drop(unsafe { OwnedFd::from_raw_fd(tcp.into_raw_fd()) });
+        }
+    }
+}
+
+/// A buffer of which a part is sent.
+struct Sending {
+    buf: Buf,
+    sent: usize,
+}
+
+// SAFETY: the address of a `Buf`'s memory survives moves, and the part behind `sent` is part of it.
+unsafe impl IoBuf for Sending {
+    fn read_ptr(&self) -> *const u8 {
+        self.buf.filled().get(self.sent..).unwrap_or_default().as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        self.buf.len().saturating_sub(self.sent)
+    }
+}

@@ -1,0 +1,133 @@
+//! The service's side: a leased connection, returned by drop.
+//!
+//! Enters: a target. Leaves: a [`Leased`] connection to it, from this core's pool or fresh; parked
+//! again by whoever knows that it is clean, closed otherwise. Owns the idle connections of this core.
+//! Knows nothing of the client or of breakers.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+
+mod connect;
+pub mod pool;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::breaker::Core;
+use crate::clock::Now;
+use crate::rt::deadline::Wheel;
+use crate::rt::stream::{Peek, Stream};
+use crate::stats::{Count, Process};
+use crate::table::Target;
+use pool::Pool;
+
+/// A connection in use.
+pub struct Leased {
+    pool: Rc<Pool>,
+    stream: Option<Stream>,
+    /// Where it came from.
+    pub from: From,
+}
+
+/// Where a connection came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// It was parked: the upstream may have closed it in the meantime.
+    Pool,
+    /// It was opened for this exchange.
+    Dial,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseError {
+    /// The upstream refused, or its name has no address.
+    Unreachable,
+    /// It took too long.
+    TimedOut,
+    /// We have no place, descriptor or port for it.
+    NoRoom,
+}
+
+/// How sure a parked connection must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The request can be sent again if the connection turns out stale.
+    Recent,
+    /// It cannot: look first.
+    Looked,
+}
+
+/// What a lease needs beside its target.
+pub struct Dialling<'a> {
+    /// This core.
+    pub core: &'a Core,
+    /// This core's deadlines.
+    pub wheel: &'a Rc<Wheel>,
+    /// Counts connections.
+    pub process: &'a Process,
+    /// Time for one attempt to connect.
+    pub connect: Option<Duration>,
+}
+
+/// A parked connection younger than this is not looked at before use: one system call saved, at the
+/// risk of a retry.
+const RECENT: Duration = Duration::from_secs(1);
+
+/// A parked connection to the target, if there is one.
+pub fn reuse(pool: &Rc<Pool>, trust: Trust, now: Now, means: &Dialling<'_>) -> Option<Leased> {
+    loop {
+        let (stream, since) = pool.take()?;
+        let age = now.since(since);
+        let fresh = match trust {
+            Trust::Recent => age < RECENT,
+            Trust::Looked => false,
+        };
+        if pool.is_aged(age) || !fresh && stream.peek() == Peek::Stale {
+            continue;
+        }
+        means.process.count(means.core, Count::Reused);
+        pool.begin();
+        return Some(Leased { pool: Rc::clone(pool), stream: Some(stream), from: From::Pool });
+    }
+}
+
+/// A fresh connection to the target.
+pub async fn dial(
+    pool: &Rc<Pool>,
+    target: &Target,
+    means: &Dialling<'_>,
+) -> Result<Leased, LeaseError> {
+    if pool.is_full() {
+        return Err(LeaseError::NoRoom);
+    }
+    // The place is taken before the wait: connections being opened count.
+    pool.begin();
+    let mut leased = Leased { pool: Rc::clone(pool), stream: None, from: From::Dial };
+    leased.stream = Some(connect::connect(&target.addresses, means.connect, means.wheel).await?);
+    means.process.count(means.core, Count::Connected);
+    Ok(leased)
+}
+
+impl Leased {
+    /// The connection; `None` only while it is being opened or after it was parked.
+    #[must_use]
+    pub const fn stream(&self) -> Option<&Stream> {
+        self.stream.as_ref()
+    }
+
+    /// Puts the connection back for the next exchange. The caller knows that nothing is left of this
+    /// one: the response was framed and read to its end, the request was sent whole, and neither
+    /// side asked to close.
+    pub fn park(mut self, now: Now) {
+        if let Some(stream) = self.stream.take() {
+            stream.deadline.disarm();
+            self.pool.park(stream, now);
+        }
+    }
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        self.pool.end();
+    }
+}
