@@ -6,6 +6,10 @@ pub mod breaker;
 pub mod clock;
 // What the operator wrote → what we promise.
 pub mod config;
+// argv → command → exit code.
+pub mod cli;
+// One request from head to settled.
+pub mod exchange;
 // Bytes ↔ messages, used on both sides.
 pub mod http1;
 // Counters with one writer per core.

@@ -1,0 +1,3 @@
+//! One request from head to settled.
+
+pub mod merge;
