@@ -1,7 +1,7 @@
 //! The text of `fusebox table FILE`: the compiled plan, one route a line.
 //!
 //! Enters: a configuration and the table compiled from it. Leaves: aligned text for a reader: what
-//! goes where, which breaker watches it, when that opens and for how long. Owns nothing, does no I/O.
+//! goes where, which breaker watches it, when that opens and for how long. Owns nothing; pure.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The answers of several services → one answer.
 //!
-//! Enters: what each service of a route gave, in merge order: whole answers as bytes, or failures of
-//! ours. Leaves: the response for the client, or the reason why there is none. Owns nothing; pure.
+//! Enters: what each service of a route gave, in merge order: whole answers as bytes, or failures
+//! of ours. Leaves: the response for the client, or why there is none. Owns nothing; pure.
 //!
 //! Only a body that must be united with another is parsed, and of it only the outermost object:
 //! values are carried over as the bytes they came in, so an integer keeps every digit.

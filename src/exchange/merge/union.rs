@@ -1,8 +1,8 @@
 //! The shallow union of JSON objects, whose values stay the bytes they were.
 //!
-//! Enters: bodies of any kind, one by one. Leaves: what each one is, and the union of those that are
-//! objects. Only the outermost object is read: its values are skipped over without recursion, so
-//! neither their depth nor their digits matter.
+//! Enters: bodies of any kind, one by one. Leaves: what each one is, and the union of those that
+//! are objects. Only the outermost object is read: its values are skipped over without recursion,
+//! so neither their depth nor their digits matter.
 
 #![allow(
     clippy::disallowed_types,
