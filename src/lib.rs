@@ -2,16 +2,22 @@
 
 // May this request go, and what did it teach us? Pure.
 pub mod breaker;
+// argv → command → exit code.
+pub mod cli;
 // The only reader of the clock.
 pub mod clock;
 // What the operator wrote → what we promise.
 pub mod config;
+// Everything that is not a request: start, reload, admin, events, shutdown.
+pub mod control;
 // The client's side: one task per connection.
 pub mod downstream;
 // One request, from its head to its settled verdict.
 pub mod exchange;
 // Bytes ↔ messages, used on both sides.
 pub mod http1;
+// Lines to one writer thread, dropped and counted when it cannot keep up.
+pub mod log;
 // Sockets, buffers, deadlines: the only room that names the runtime.
 pub mod rt;
 // Counters with one writer per core.

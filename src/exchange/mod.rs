@@ -10,8 +10,10 @@
 mod choose;
 pub mod client;
 pub mod fault;
+mod fanout;
 mod forward;
 pub mod means;
+pub mod merge;
 mod receive;
 mod relay;
 mod upload;

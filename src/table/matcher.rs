@@ -43,6 +43,9 @@ pub(super) const EXACT: u32 = u32::MAX - 1;
 /// The parent of the roots of `*.below` hosts.
 pub(super) const BELOW: u32 = u32::MAX - 2;
 
+/// Literals are found in [`Matcher::slots`].
+pub(super) const MANY: u32 = u32::MAX - 3;
+
 /// The longest host name there is (RFC 1035 §2.3.4); bounds the search for `*.below`.
 const HOST_BYTES_MAX: usize = 255;
 
@@ -53,8 +56,8 @@ pub(super) struct Node {
     pub(super) via: Via,
     /// The literal or the host that leads here; empty for a param.
     pub(super) name: Name,
-    /// How many literals go on from here.
-    pub(super) literals: u32,
+    /// The only literal that goes on from here, or [`MANY`]: an only one needs no hashing.
+    pub(super) literal: u32,
     /// The node that a `:name` leads to.
     pub(super) param: u32,
     /// The end of a pattern that ends here.
@@ -202,9 +205,7 @@ impl Matcher {
             let node = self.node(ix)?;
             if !span.is_over(at) {
                 let stop = span.stop(at);
-                if node.literals > 0
-                    && let Some(child) = self.child(ix, span.path.get(at..stop)?)
-                {
+                if let Some(child) = self.literal(ix, node, span.path.get(at..stop)?) {
                     (ix, at) = (child, stop + 1);
                     continue;
                 }
@@ -270,7 +271,16 @@ impl Matcher {
         }
     }
 
-    /// The node that the literal `name` leads to.
+    /// The node that the literal `name` leads to from `node`.
+    fn literal(&self, ix: u32, node: &Node, name: &[u8]) -> Option<u32> {
+        match node.literal {
+            NONE => None,
+            MANY => self.child(ix, name),
+            only => (self.name(self.node(only)?.name) == name).then_some(only),
+        }
+    }
+
+    /// The node that `name` leads to from `parent`, a node or a kind of host.
     fn child(&self, parent: u32, name: &[u8]) -> Option<u32> {
         let hash = hash(parent, name);
         let mask = self.slots.len().wrapping_sub(1);

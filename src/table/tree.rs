@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::RouteIx;
 use super::matcher::{
-    BELOW, EXACT, End, Matcher, Method, NONE, Name, Node, Slot, VACANT, Via, hash,
+    BELOW, EXACT, End, MANY, Matcher, Method, NONE, Name, Node, Slot, VACANT, Via, hash,
 };
 use crate::config::{HostPattern, Route, Segment, TrailingSlash};
 
@@ -105,7 +105,7 @@ impl<'c> Tree<'c> {
         let child = self.sprout(parent, Via::Literal, name);
         self.literals.insert((parent, name), child);
         if let Some(node) = self.nodes.get_mut(parent as usize) {
-            node.literals += 1;
+            node.literal = if node.literal == NONE { child } else { MANY };
         }
         child
     }
@@ -124,8 +124,8 @@ impl<'c> Tree<'c> {
 
     fn sprout(&mut self, parent: u32, via: Via, name: &str) -> u32 {
         let name = keep(&mut self.names, name);
-        let (literals, param, end, rest) = (0, NONE, NONE, NONE);
-        self.nodes.push(Node { parent, via, name, literals, param, end, rest });
+        let (literal, param, end, rest) = (NONE, NONE, NONE, NONE);
+        self.nodes.push(Node { parent, via, name, literal, param, end, rest });
         index(self.nodes.len() - 1)
     }
 

@@ -1,0 +1,147 @@
+//! The text of `fusebox table FILE`: the compiled plan, one route a line.
+//!
+//! Enters: a configuration and the table compiled from it. Leaves: aligned text for a reader: what
+//! goes where, which breaker watches it, when that opens and for how long. Owns nothing; pure.
+
+use std::time::Duration;
+
+use crate::breaker::policy::{Trip, Window};
+use crate::config::{Config, HostPattern};
+use crate::table::{Route, RouteBreaker, Service, Table};
+
+const COLUMNS: usize = 8;
+
+const TITLES: [&str; COLUMNS] =
+    ["#", "method", "path", "services", "breaker", "opens at", "stays open", "timeout"];
+
+/// Writes the plan of `table`, which was compiled from `config`.
+#[must_use]
+pub fn plan(config: &Config, table: &Table) -> String {
+    let mut rows = vec![TITLES.map(str::to_owned)];
+    for (nth, (written, route)) in config.http.routes.iter().zip(&table.routes).enumerate() {
+        let method = written.method.as_deref().unwrap_or("ALL").to_owned();
+        let path = match &written.host {
+            HostPattern::Default => written.path.text.clone(),
+            HostPattern::Exact(host) => format!("{host}{}", written.path.text),
+            HostPattern::Below(host) => format!("*.{host}{}", written.path.text),
+        };
+        let services = services(table, route);
+        let names: Vec<&str> = services.iter().map(|service| &*service.name).collect();
+        let breaker = route.breaker.and_then(|ix| table.breakers.get(ix.at()));
+        let [name, opens_at, stays_open] = watched(breaker);
+        let timeout = timeout(breaker, services).map_or_else(|| "–".to_owned(), span);
+        let services = names.join(", ");
+        rows.push([nth.to_string(), method, path, services, name, opens_at, stays_open, timeout]);
+    }
+    format!("{}{}\n", aligned(&rows), sums(table))
+}
+
+fn services<'t>(table: &'t Table, route: &Route) -> &'t [Service] {
+    let first = route.services.first.at();
+    table.services.get(first..first + route.services.len as usize).unwrap_or_default()
+}
+
+/// The breaker's name, when it opens and for how long.
+fn watched(breaker: Option<&RouteBreaker>) -> [String; 3] {
+    let Some(breaker) = breaker else { return ["none", "", ""].map(str::to_owned) };
+    let (opens_at, stays_open) = match breaker.breaker.policy().trip {
+        Trip::LookBack { failures, look_back } => {
+            let look_back = span(look_back);
+            (
+                format!("{} within {look_back}", counted(failures.get(), "failure")),
+                format!("≤ {look_back}"),
+            )
+        }
+        Trip::Reset { failures, window, open_for, .. } => {
+            let failures = counted(failures.get(), "failure");
+            let opens_at = match window {
+                Window::Fixed(window) => format!("{failures} per {}", span(window)),
+                Window::Cumulative => failures,
+            };
+            (opens_at, span(open_for))
+        }
+    };
+    [breaker.name.to_string(), opens_at, stays_open]
+}
+
+/// The longest a request may take: the breaker's limit, or that of the slowest service.
+fn timeout(breaker: Option<&RouteBreaker>, services: &[Service]) -> Option<Duration> {
+    let limits: Option<Vec<Duration>> = services.iter().map(|service| service.timeout).collect();
+    let slowest = limits.and_then(|limits| limits.into_iter().max());
+    [breaker.and_then(|breaker| breaker.timeout), slowest].into_iter().flatten().min()
+}
+
+fn aligned(rows: &[[String; COLUMNS]]) -> String {
+    let width = |text: &String| text.chars().count();
+    let mut widths = [0; COLUMNS];
+    for row in rows {
+        for (widest, text) in widths.iter_mut().zip(row) {
+            *widest = width(text).max(*widest);
+        }
+    }
+    let mut out = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(text, width)| format!("{text:<width$}"));
+        out += cells.collect::<Vec<_>>().join("  ").trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+fn sums(table: &Table) -> String {
+    let sums = [
+        (table.routes.len(), "route"),
+        (table.breakers.len(), "breaker"),
+        (table.services.len(), "service"),
+        (table.targets.len(), "target"),
+    ];
+    let sums = sums.map(|(count, noun)| counted(count, noun)).join(" · ");
+    format!("{sums} · no match 404 · other method 405")
+}
+
+fn counted(count: impl TryInto<u64>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn span(span: Duration) -> String {
+    humantime::format_duration(span).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::breaker::registry::{Draft, Registry};
+    use crate::stats::Tallies;
+    use crate::table::compile::{Kept, compile};
+    use crate::table::sample::{config, look_back, reset, route, service};
+
+    #[test]
+    fn a_plan_says_what_goes_where_and_what_opens_when() {
+        let mut users = route("GET /u/:id");
+        users.breaker = Some(look_back(3, Duration::from_secs(10)));
+        let mut orders = route("a.io POST /new");
+        orders.breaker = Some(reset(10, Window::Fixed(Duration::from_secs(90))));
+        orders.services.push(service("audit", "127.0.0.1", 9001));
+        let mut report = route("*.a.io ALL /(.*)");
+        report.services[0].timeout = Some(Duration::from_secs(60));
+        let mut once = route("GET /once");
+        once.breaker = Some(reset(1, Window::Cumulative));
+        let config = config([users, orders, report, once].into());
+        let kept = Kept {
+            breakers: &Registry::new(1),
+            draft: &mut Draft::default(),
+            tallies: &mut Tallies::default(),
+        };
+        let table = compile(&config, 1, kept, |_, _| Vec::new());
+        let expected = "\
+#  method  path         services    breaker         opens at                stays open  timeout
+0  GET     /u/:id       one         GET /u/:id      3 failures within 10s   ≤ 10s       –
+1  POST    a.io/new     one, audit  a.io POST /new  10 failures per 1m 30s  2m          30s
+2  ALL     *.a.io/(.*)  one         none                                                1m
+3  GET     /once        one         GET /once       1 failure               2m          30s
+4 routes · 3 breakers · 5 services · 2 targets · no match 404 · other method 405
+";
+        assert_eq!(plan(&config, &table), expected);
+    }
+}
