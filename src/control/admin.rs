@@ -185,3 +185,217 @@ async fn reload(State(plane): State<Arc<Plane>>, _body: Bytes) -> Response {
 fn refusal(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({"error": error}))).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+
+    use axum::body::{Body, to_bytes};
+    use serde_json::Value;
+    use tokio::sync::mpsc::UnboundedReceiver;
+    use tower::ServiceExt;
+
+    use super::super::reload::Refused;
+    use super::super::view::tests::plane;
+    use super::*;
+    use crate::breaker::policy::Window;
+    use crate::config::Route;
+    use crate::table::sample;
+
+    struct Api {
+        plane: Arc<Plane>,
+        orders: UnboundedReceiver<Order>,
+        router: Router,
+    }
+
+    /// Runs `test` against the API of two routes, one of them with a breaker.
+    fn with_api(token: Option<&str>, test: impl FnOnce(Api) -> Pin<Box<dyn Future<Output = ()>>>) {
+        let breaker = Some(sample::reset(3, Window::Cumulative));
+        let guarded = Route { breaker, ..sample::route("GET /users/:id") };
+        let (plane, orders) = plane(&sample::config(vec![guarded, sample::route("GET /x")]));
+        let router = router(Arc::clone(&plane), Token::new(token.map(str::to_owned)));
+        let runtime = super::super::runtime().unwrap();
+        runtime.block_on(test(Api { plane, orders, router }));
+    }
+
+    impl Api {
+        /// `METHOD path`, then header lines.
+        async fn ask(&self, lines: &[&str]) -> (u16, String) {
+            let (method, path) = lines[0].split_once(' ').unwrap();
+            let mut request = Request::builder().method(method).uri(path);
+            for line in &lines[1..] {
+                let (name, value) = line.split_once(": ").unwrap();
+                request = request.header(name, value);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            let response = self.router.clone().oneshot(request).await.unwrap();
+            let status = response.status().as_u16();
+            let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            (status, String::from_utf8(body.to_vec()).unwrap())
+        }
+
+        async fn json(&self, lines: &[&str]) -> (u16, Value) {
+            let (status, body) = self.ask(lines).await;
+            (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+        }
+    }
+
+    #[test]
+    fn ready_says_no_from_the_moment_a_stop_is_wished() {
+        with_api(None, |mut api| {
+            Box::pin(async move {
+                let (status, body) = api.json(&["GET /ready"]).await;
+                assert_eq!((status, &body["generation"]), (200, &1.into()));
+                assert!(api.plane.stop(), "the first wish");
+                assert!(!api.plane.stop(), "the second");
+                assert_eq!(api.ask(&["GET /ready"]).await.0, 503);
+                assert_eq!(api.ask(&["GET /live"]).await.0, 200);
+                assert!(matches!(api.orders.try_recv(), Ok(Order::Stop)));
+                assert_eq!(api.ask(&["POST /reload"]).await.0, 503);
+                assert!(api.orders.try_recv().is_err(), "a process on its way out reloads nothing");
+            })
+        });
+    }
+
+    #[test]
+    fn breakers_are_listed_and_found_by_their_encoded_name() {
+        with_api(None, |api| {
+            Box::pin(async move {
+                let (status, all) = api.json(&["GET /breakers"]).await;
+                assert_eq!((status, all["breakers"].as_array().unwrap().len()), (200, 1));
+                let (status, one) = api.json(&["GET /breakers/GET%20%2Fusers%2F%3Aid"]).await;
+                assert_eq!((status, &one), (200, &all["breakers"][0]));
+                assert_eq!(one["name"], "GET /users/:id");
+                let (status, none) = api.json(&["GET /breakers/GET%20%2Fx"]).await;
+                assert_eq!((status, &none["error"]), (404, &"no breaker of this name".into()));
+            })
+        });
+    }
+
+    #[test]
+    fn metrics_cover_every_route_and_breaker() {
+        with_api(None, |api| {
+            Box::pin(async move {
+                let (status, text) = api.ask(&["GET /metrics"]).await;
+                assert_eq!(status, 200);
+                for line in [
+                    "fusebox_requests_total{route=\"GET /x\",code=\"5xx\"} 0",
+                    "fusebox_config_generation 1",
+                    "fusebox_config_last_reload_success 1",
+                    "fusebox_driver_info{driver=\"io_uring\"} 1",
+                ] {
+                    assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
+                }
+                let closed = "fusebox_breaker_state=\"closed\"} 1";
+                assert_eq!(text.matches(closed).count(), 1);
+            })
+        });
+    }
+
+    #[test]
+    fn what_is_not_there_and_what_is_not_meant_so_is_json_too() {
+        with_api(None, |api| {
+            Box::pin(async move {
+                for (line, expected) in [
+                    ("GET /", 404),
+                    ("GET /breakers/a/b", 404),
+                    ("GET /reload", 405),
+                    ("POST /breakers", 405),
+                    ("DELETE /metrics", 405),
+                ] {
+                    let (status, body) = api.json(&[line]).await;
+                    assert_eq!(status, expected, "{line}");
+                    assert!(body["error"].is_string(), "{line}: {body}");
+                }
+                assert_eq!(api.ask(&["HEAD /ready"]).await, (200, String::new()));
+            })
+        });
+    }
+
+    #[test]
+    fn foreign_hosts_and_origins_are_refused_everywhere() {
+        with_api(None, |mut api| {
+            Box::pin(async move {
+                let here = "Host: 127.0.0.1:9901";
+                for lines in [
+                    &["GET /live"][..],
+                    &["GET /live", here],
+                    &["GET /live", "Host: [::1]:9901"],
+                    &["GET /live", "Host: LocalHost"],
+                    &["GET /live", here, "Origin: http://127.0.0.1:9901"],
+                ] {
+                    assert_eq!(api.ask(lines).await.0, 200, "{lines:?}");
+                }
+                for path in ["GET /live", "GET /metrics", "POST /reload", "GET /nothing"] {
+                    for lines in [
+                        &[path, "Host: evil.example:9901"][..],
+                        &[path, "Host: localhost.evil.example"],
+                        &[path, "Host: 127.0.0.1@evil.example"],
+                        &[path, here, "Host: evil.example"],
+                        &[path, here, "Origin: http://evil.example"],
+                        &[path, here, "Origin: https://127.0.0.1:9901"],
+                        &[path, here, "Origin: http://127.0.0.1:80"],
+                        &[path, here, "Origin: null"],
+                    ] {
+                        assert_eq!(api.ask(lines).await.0, 403, "{lines:?}");
+                    }
+                }
+                assert_eq!(api.ask(&["GET http://evil.example/live", here]).await.0, 403);
+                assert!(api.orders.try_recv().is_err());
+            })
+        });
+    }
+
+    #[test]
+    fn changes_need_the_token_and_reads_do_not() {
+        with_api(Some("s3cret"), |mut api| {
+            Box::pin(async move {
+                for header in [
+                    "Accept: */*",
+                    "Authorization: Bearer s3cre",
+                    "Authorization: Bearer s3cret2",
+                    "Authorization: Basic s3cret",
+                    "Authorization: Bearer",
+                ] {
+                    assert_eq!(api.ask(&["POST /reload", header]).await.0, 401, "{header}");
+                }
+                assert_eq!(api.ask(&["GET /breakers"]).await.0, 200);
+                assert!(api.orders.try_recv().is_err());
+                let ask = api.router.clone().oneshot(
+                    Request::post("/reload")
+                        .header(AUTHORIZATION, "bearer s3cret")
+                        .body(Body::empty())
+                        .unwrap(),
+                );
+                let asked = tokio::spawn(ask);
+                let Some(Order::Reload(Some(reply))) = api.orders.recv().await else {
+                    panic!("no order")
+                };
+                let error = "shop.json is refused".to_owned();
+                let complaints = serde_json::json!([{"code": "F001"}]);
+                let refused = Refused { error, complaints, report: "error: x".to_owned() };
+                reply.send(Verdict::Refused(refused)).unwrap();
+                let response = asked.await.unwrap().unwrap();
+                assert_eq!(response.status().as_u16(), 422);
+                let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(body["complaints"][0]["code"], "F001");
+                assert_eq!(body["report"], "error: x");
+            })
+        });
+    }
+
+    #[test]
+    fn a_large_body_is_not_read() {
+        with_api(None, |mut api| {
+            Box::pin(async move {
+                let body = Body::from(vec![b'a'; BODY_MAX + 1]);
+                let request = Request::post("/reload").body(body).unwrap();
+                let response = api.router.clone().oneshot(request).await.unwrap();
+                assert_eq!(response.status().as_u16(), 413);
+                assert!(api.orders.try_recv().is_err());
+            })
+        });
+    }
+}

@@ -6,7 +6,7 @@
 //!
 //! Owns the queue's end and, per breaker, when it opened and how many refusals were reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::breaker::policy::{Trip, Window};
 use crate::breaker::{Breaker, Transition};
 use crate::clock::{self, Now};
 use crate::config::{Call, Config, Handler, HandlerKind};
+use crate::table::compile::route_name;
 use crate::table::{Notice, Report, RouteBreaker, Table};
 
 /// Notices that wait at most: one per move of a breaker, thousands of breakers at once.
@@ -96,7 +97,6 @@ pub fn queue(dropped: Arc<AtomicU64>) -> (Report, mpsc::Receiver<Notice>) {
 pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
     let mut watcher = Watcher { plane, opened: BTreeMap::new(), refused: BTreeMap::new() };
     let mut second = clock::now().after(SECOND);
-    watcher.note_refused(&watcher.plane.live.current());
     let mut due = second;
     loop {
         let pause = due.since(clock::now()).max(PAUSE_MIN);
@@ -173,33 +173,34 @@ impl Watcher {
         let _ = self.plane.events.send(Arc::new(event));
     }
 
-    fn note_refused(&mut self, table: &Table) {
-        let totals = table.breakers.iter().map(|it| (it.name.clone(), it.breaker.totals().refused));
-        self.refused = totals.collect();
-    }
-
     fn report_refused(&mut self, table: &Table) {
         let handlers = self.plane.handlers();
         for breaker in &table.breakers {
             let total = breaker.breaker.totals().refused;
-            let before = self.refused.get(&breaker.name).copied().unwrap_or_default();
+            let before = match self.refused.get_mut(&breaker.name) {
+                Some(known) => std::mem::replace(known, total),
+                None => self.refused.insert(breaker.name.clone(), total).unwrap_or_default(),
+            };
             if total <= before {
                 continue;
             }
-            let Some(calls) = handlers.of(&breaker.name, |calls| &calls.on_rejected) else {
-                continue;
-            };
-            let event = rejection(&breaker.name, &breaker.breaker, total - before);
-            calls.iter().for_each(|planned| planned.call(&event));
+            let calls = handlers.of(&breaker.name, |calls| &calls.on_rejected);
+            if !calls.is_empty() {
+                let event = rejection(&breaker.name, &breaker.breaker, total - before);
+                calls.iter().for_each(|planned| planned.call(&event));
+            }
         }
-        self.note_refused(table);
+        if self.refused.len() > table.breakers.len() {
+            let present: BTreeSet<&str> = table.breakers.iter().map(|it| &*it.name).collect();
+            self.refused.retain(|name, _| present.contains(&**name));
+        }
     }
 }
 
 impl Handlers {
     /// The handlers that `config` names, for the breakers of its routes.
     #[must_use]
-    pub fn of_config(config: &Config, table: &Table) -> Self {
+    pub fn of_config(config: &Config) -> Self {
         let planned = |calls: &[Call]| {
             let planned = calls.iter().filter_map(|call| {
                 let handler = config.http.handlers.get(call.handler)?.clone();
@@ -207,31 +208,29 @@ impl Handlers {
             });
             planned.collect()
         };
-        // A table keeps the routes of its configuration in their order.
-        let routes = config.http.routes.iter().zip(&table.routes);
-        let calls = routes.filter_map(|(route, compiled)| {
+        let calls = config.http.routes.iter().filter_map(|route| {
             let breaker = route.breaker.as_ref()?;
             let calls = Calls {
                 on_open: planned(&breaker.on_open),
                 on_close: planned(&breaker.on_close),
                 on_rejected: planned(&breaker.on_rejected),
             };
-            Some((table.breakers.get(compiled.breaker?.at())?.name.clone(), calls))
+            Some((route_name(route).into(), calls))
         });
         Self(calls.collect())
     }
 
-    fn of(&self, breaker: &str, which: fn(&Calls) -> &Vec<Planned>) -> Option<&[Planned]> {
-        self.0.get(breaker).map(which).map(Vec::as_slice).filter(|calls| !calls.is_empty())
+    fn of(&self, breaker: &str, which: fn(&Calls) -> &Vec<Planned>) -> &[Planned] {
+        self.0.get(breaker).map_or(&[], |calls| which(calls))
     }
 
     fn call(&self, event: &Event, step: Move) {
         let calls = match step {
             Move::Trip | Move::Reopen => self.of(&event.breaker, |calls| &calls.on_open),
             Move::Heal | Move::Lapse => self.of(&event.breaker, |calls| &calls.on_close),
-            Move::Probe => None,
+            Move::Probe => &[],
         };
-        calls.into_iter().flatten().for_each(|planned| planned.call(event));
+        calls.iter().for_each(|planned| planned.call(event));
     }
 }
 
@@ -339,8 +338,11 @@ fn span(span: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::tests::{look_back, reset};
+    use super::super::view::tests::{exchange, look_back, plane, reset};
     use super::*;
+    use crate::breaker::outcome::Ending;
+    use crate::breaker::{Core, Verdict};
+    use crate::table::sample;
 
     fn moved(step: Move, failures: u32) -> Transition {
         Transition { step, epoch: 2, at: Now::from_millis(1), failures }
@@ -391,5 +393,84 @@ mod tests {
         {
             assert_eq!(span(Duration::from_millis(millis)), expected);
         }
+    }
+
+    /// A route whose breaker opens at the first failure, for 30 ms, and calls a handler each time.
+    fn fragile() -> Config {
+        let call = Call { handler: 0, options: serde_json::json!({}) };
+        let breaker = crate::config::BreakerConfig {
+            on_open: vec![call.clone()],
+            on_rejected: vec![call],
+            ..sample::look_back(1, Duration::from_millis(30))
+        };
+        let route = crate::config::Route { breaker: Some(breaker), ..sample::route("GET /users") };
+        let mut config = sample::config(vec![route]);
+        let kind = HandlerKind::Log(log::Level::Warn);
+        config.http.handlers.push(Handler { name: "ops".to_owned(), kind });
+        config
+    }
+
+    #[test]
+    fn a_breaker_finds_its_handlers_by_the_name_of_its_route() {
+        let handlers = Handlers::of_config(&fragile());
+        assert_eq!(handlers.of("GET /users", |calls| &calls.on_open).len(), 1);
+        assert_eq!(handlers.of("GET /users", |calls| &calls.on_close).len(), 0);
+        assert_eq!(handlers.of("GET /orders", |calls| &calls.on_open).len(), 0);
+    }
+
+    #[test]
+    fn a_trip_is_told_and_so_is_the_close_that_no_request_brings() {
+        let runtime = super::super::runtime().unwrap();
+        let said = runtime.block_on(async {
+            let (plane, _orders) = plane(&fragile());
+            let (report, notices) = queue(Arc::default());
+            let mut events = plane.events.subscribe();
+            tokio::spawn(watch(Arc::clone(&plane), notices));
+            let table = plane.live.current();
+            let breaker = &table.breakers[0].breaker;
+            let now = clock::now();
+            let Verdict::Admit(ticket) = breaker.admit(&Core::claim(0), now).0 else {
+                panic!("refused")
+            };
+            let transition = ticket.settle(Ending::CutShort, now).unwrap();
+            let ix = table.routes[0].breaker.unwrap();
+            report(Notice { table: Arc::clone(&table), breaker: ix, transition });
+            let deadline = Duration::from_secs(10);
+            let open = tokio::time::timeout(deadline, events.recv()).await.unwrap().unwrap();
+            let close = tokio::time::timeout(deadline, events.recv()).await.unwrap().unwrap();
+            (open.event, open.counts.failures, close.event, close.reason)
+        });
+        assert_eq!(said, ("open", 1, "close", "failures_aged_out"));
+    }
+
+    #[test]
+    fn refusals_are_reported_once_as_their_number_since_the_last_report() {
+        let (plane, _orders) = plane(&fragile());
+        let table = plane.live.current();
+        let breaker = &table.breakers[0].breaker;
+        let mut watcher = Watcher { plane, opened: BTreeMap::new(), refused: BTreeMap::new() };
+        let now = Now::from_millis(1_000);
+        exchange(breaker, Ending::Answered(500), now);
+        for total in [2, 4] {
+            assert!(exchange(breaker, Ending::Answered(200), now));
+            assert!(exchange(breaker, Ending::Answered(200), now));
+            watcher.report_refused(&table);
+            assert_eq!(watcher.refused["GET /users"], total);
+        }
+        assert_eq!(rejection("GET /users", breaker, 2).counts.refused, 2);
+    }
+
+    #[test]
+    fn a_full_queue_drops_notices_and_counts_them() {
+        let dropped = Arc::new(AtomicU64::new(0));
+        let (report, notices) = queue(Arc::clone(&dropped));
+        let table = Arc::new(sample::table(1, fragile().http.routes));
+        let breaker = table.routes[0].breaker.unwrap();
+        for _ in 0..NOTICES_MAX + 3 {
+            let table = Arc::clone(&table);
+            report(Notice { table, breaker, transition: moved(Move::Trip, 1) });
+        }
+        assert_eq!(dropped.load(Ordering::Relaxed), 3);
+        drop(notices);
     }
 }

@@ -105,7 +105,7 @@ pub async fn start(config: Config, source: Source) -> Result<Running, StartError
     let registry = Registry::new(cores);
     let names = names::resolve(&config, None).await;
     let compiled = Compiled::new(&config, 1, &registry, &names, Tallies::default());
-    let handlers = Handlers::of_config(&config, &compiled.table);
+    let handlers = Handlers::of_config(&config);
     registry.commit(compiled.draft);
 
     let live = Live::new(compiled.table, cores);
@@ -216,8 +216,8 @@ impl Running {
             Some(address) => log::info!("admin http://{address}/"),
             None => log::info!("admin off"),
         }
-        crew.warning().into_iter().flat_map(str::lines).for_each(|line| log::warn!("{line}"));
-        report.lines().for_each(|line| log::warn!("{line}"));
+        reload::log_report(log::Level::Warn, crew.warning().unwrap_or_default());
+        reload::log_report(log::Level::Warn, report);
         if runs_as_root() {
             log::info!("running as root; CAP_NET_BIND_SERVICE is all that ports below 1024 need");
         }

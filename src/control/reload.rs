@@ -99,14 +99,8 @@ impl Reloader {
 
     async fn attempt(&mut self) -> Result<Verdict, Refused> {
         let begun = clock::now();
-        let text = self.source.read_again().map_err(Refused::because)?;
+        let Wanted { config, text, warnings } = Wanted::read(&self.source, &self.config)?;
         let name = self.source.to_string();
-        let (config, warnings) = config::load(&text)
-            .map_err(|complaints| Refused::complaining(&name, &text, &complaints))?;
-        let fixed = fixed_at_start(&self.config, &config);
-        if !fixed.is_empty() {
-            return Err(Refused::restart(&fixed));
-        }
         let serving = self.plane.live.current();
         let names = names::resolve(&config, Some(&serving)).await;
         let generation = serving.generation + 1;
@@ -119,7 +113,7 @@ impl Reloader {
             self.crew.listen(&config.listen).map_err(|why| Refused::because(why.0))?;
         }
         compiled.forget_absent();
-        self.plane.set_handlers(Handlers::of_config(&config, &compiled.table));
+        self.plane.set_handlers(Handlers::of_config(&config));
         self.plane.live.publish(compiled.table);
         self.plane.registry.commit(compiled.draft);
         self.crew.refresh();
@@ -150,6 +144,28 @@ impl Reloader {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         true
+    }
+}
+
+/// A configuration that may be taken over.
+#[derive(Debug)]
+struct Wanted {
+    config: Config,
+    text: String,
+    warnings: Vec<Complaint>,
+}
+
+impl Wanted {
+    fn read(source: &Source, running: &Config) -> Result<Self, Refused> {
+        let text = source.read_again().map_err(Refused::because)?;
+        let (config, warnings) = config::load(&text)
+            .map_err(|complaints| Refused::complaining(&source.to_string(), &text, &complaints))?;
+        let fixed = fixed_at_start(running, &config);
+        if fixed.is_empty() {
+            Ok(Self { config, text, warnings })
+        } else {
+            Err(Refused::restart(&fixed))
+        }
     }
 }
 
@@ -212,6 +228,12 @@ pub fn report(name: &str, text: &str, complaints: &[Complaint], colour: Colour) 
     config::render(name, text, complaints, colour)
 }
 
+/// A report is many lines, a log line is one.
+pub(super) fn log_report(level: log::Level, report: &str) {
+    let lines = report.lines().filter(|line| !line.trim().is_empty());
+    lines.for_each(|line| log::log!(level, "{line}"));
+}
+
 fn as_data(complaints: &[Complaint]) -> serde_json::Value {
     serde_json::to_value(complaints).unwrap_or_default()
 }
@@ -250,11 +272,11 @@ impl Verdict {
     fn log(&self, serving: u64) {
         match self {
             Self::Active(active) => {
-                active.report.lines().for_each(|line| log::warn!("{line}"));
+                log_report(log::Level::Warn, &active.report);
                 log::info!("{}", active.line());
             }
             Self::Refused(refused) => {
-                refused.report.lines().for_each(|line| log::error!("{line}"));
+                log_report(log::Level::Error, &refused.report);
                 log::error!("reload refused, generation {serving} goes on: {}", refused.error);
             }
             Self::Late { generation } => log::error!("{}", late(*generation)),
@@ -281,6 +303,40 @@ pub fn late(generation: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Admin, Driver, Secret};
+    use crate::table::sample;
+
+    #[test]
+    fn a_file_that_is_not_good_is_refused_with_every_complaint() {
+        let running = sample::config(Vec::new());
+        let refused = Wanted::read(&Source::Stdin, &running).unwrap_err();
+        assert!(refused.error.ends_with("cannot be read again"), "{}", refused.error);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{ \"http\": 1").unwrap();
+        let source = Source::named(file.path());
+        let refused = Wanted::read(&source, &running).unwrap_err();
+        assert_eq!(refused.error, format!("{source} is refused"));
+        assert_eq!(refused.complaints.as_array().unwrap().len(), 1);
+        assert!(refused.report.contains(&source.to_string()), "{}", refused.report);
+    }
+
+    #[test]
+    fn keys_that_are_read_at_start_only_are_found() {
+        let running = sample::config(Vec::new());
+        let mut wanted = running.clone();
+        assert_eq!(fixed_at_start(&running, &wanted), [""; 0]);
+        wanted.listen.clear();
+        wanted.log.level = log::LevelFilter::Debug;
+        assert_eq!(fixed_at_start(&running, &wanted), [""; 0]);
+        wanted.driver = Driver::Epoll;
+        let listen = "127.0.0.1:9901".parse().unwrap();
+        wanted.admin = Some(Admin { listen, token: None });
+        assert_eq!(fixed_at_start(&running, &wanted), ["io", "admin"]);
+        let mut tokened = wanted.clone();
+        tokened.admin = Some(Admin { listen, token: Some(Secret::Env("T".to_owned())) });
+        assert_eq!(fixed_at_start(&wanted, &tokened), ["admin"]);
+        assert_eq!(fixed_at_start(&tokened, &tokened), [""; 0]);
+    }
 
     #[test]
     fn what_is_fixed_at_start_is_named_with_the_remedy() {

@@ -110,12 +110,36 @@ pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    use super::super::events::Handlers;
+    use super::super::plane::{Order, Parts, Plane};
     use super::*;
     use crate::breaker::outcome::Ending;
     use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
+    use crate::breaker::registry::Registry;
     use crate::breaker::{Core, Memory, Verdict};
+    use crate::config::Config;
+    use crate::stats::Process;
+    use crate::table::live::Live;
+    use crate::table::sample;
 
     const OPEN_FOR: Duration = Duration::from_secs(10);
+
+    /// The control plane of `config` on one core that does nothing, and the main task's orders.
+    pub(crate) fn plane(config: &Config) -> (Arc<Plane>, UnboundedReceiver<Order>) {
+        let (orders, receiver) = unbounded_channel();
+        let plane = Plane::new(Parts {
+            live: Live::new(sample::table(1, config.http.routes.clone()), 1),
+            registry: Registry::new(1),
+            process: Arc::new(Process::new(1)),
+            driver: "io_uring".to_owned(),
+            orders,
+            events_dropped: Arc::default(),
+            handlers: Handlers::of_config(config),
+        });
+        (plane, receiver)
+    }
 
     /// A breaker of seed A's kind that opens at `failures`.
     pub(crate) fn look_back(failures: u32) -> Breaker {
