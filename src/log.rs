@@ -43,6 +43,15 @@ struct Logger {
     dropped: AtomicU64,
 }
 
+/// A line for machines, in the order they are read by people all the same.
+#[derive(serde::Serialize)]
+struct Fields<'a> {
+    time: &'a str,
+    level: &'a str,
+    target: &'a str,
+    message: &'a str,
+}
+
 enum Job {
     Line(String),
     Flush(SyncSender<()>),
@@ -144,10 +153,9 @@ fn line(format: Format, wall: Duration, level: Level, target: &str, message: &st
     let time = rfc3339(wall);
     if format == Format::Json {
         let level = level.as_str().to_ascii_lowercase();
-        let line = serde_json::json!({
-            "time": time, "level": level, "target": target, "message": message,
-        });
-        return format!("{line}\n");
+        let fields = Fields { time: &time, level: &level, target, message };
+        // A struct of strings always has a JSON form.
+        return serde_json::to_string(&fields).unwrap_or_default() + "\n";
     }
     let time_of_day = time.get(11..).unwrap_or_default();
     let (colour, word) = match level {
@@ -235,15 +243,9 @@ mod tests {
     #[test]
     fn a_line_for_machines_is_one_json_object() {
         let line = line(Format::Json, NOON, Level::Error, "fusebox", "a \"b\"\n\0");
-        assert_eq!(line.matches('\n').count(), 1);
-        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(
-            value,
-            serde_json::json!({
-                "time": "2000-02-29T12:00:04.112Z", "level": "error", "target": "fusebox",
-                "message": "a \"b\"\n\0",
-            })
-        );
+        let expected = "{\"time\":\"2000-02-29T12:00:04.112Z\",\"level\":\"error\",\
+                        \"target\":\"fusebox\",\"message\":\"a \\\"b\\\"\\n\\u0000\"}\n";
+        assert_eq!(line, expected);
     }
 
     #[test]

@@ -125,3 +125,29 @@ impl AsyncWrite for Caller {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::serve::Listener;
+
+    use super::*;
+
+    #[test]
+    fn a_caller_too_many_waits_until_another_has_gone() {
+        super::super::runtime().unwrap().block_on(async {
+            let mut door = Door::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+            door.places = Arc::new(Semaphore::new(1));
+            let address = door.address().unwrap();
+            let _callers = [
+                TcpStream::connect(address).await.unwrap(),
+                TcpStream::connect(address).await.unwrap(),
+            ];
+            let (first, _) = door.accept().await;
+            let early = tokio::time::timeout(Duration::from_millis(1), door.accept()).await;
+            assert!(early.is_err(), "there is one place");
+            drop(first);
+            let second = tokio::time::timeout(Duration::from_secs(10), door.accept()).await;
+            assert!(second.is_ok(), "the place is free again");
+        });
+    }
+}

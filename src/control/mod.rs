@@ -256,7 +256,7 @@ impl Running {
         crew.drain();
         while crew.connections() > 0 {
             if limit.is_some_and(|limit| clock::now().since(began) >= limit) {
-                log::warn!("drain is over, {} connections are cut", crew.connections());
+                log::warn!("drain is over; connections cut: {}", crew.connections());
                 return;
             }
             tokio::time::sleep(DRAIN_TICK).await;
