@@ -1,8 +1,9 @@
 //! Everything that is neither a request nor a tick: one thread, one tokio runtime.
 //!
-//! Enters: a checked configuration, signals, calls of the admin API, notices of the cores. Leaves: a
-//! running process, reloads, log lines, and in the end an exit after a drain. Owns the order of a
-//! start: signals, names, table, addresses, workers, admin API.
+//! Enters: a checked configuration, signals, calls of the admin API, notices of the cores. Leaves:
+//! a running process, reloads, log lines, and in the end an exit after a drain. Owns the order of a
+//! start: signals, admin address (a start that fails there has accepted nobody), names, table,
+//! workers, admin API.
 //!
 //! The data plane never waits for anything here.
 

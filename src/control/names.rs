@@ -2,7 +2,8 @@
 //!
 //! Enters: a [`Config`], and the table that is served now if there is one. Leaves: [`Names`], what
 //! `table::compile` asks. All names are looked up at once and none is waited for longer than five
-//! seconds; one that does not resolve keeps the addresses it had, or has none, and the rest goes on.
+//! seconds; one that does not resolve keeps the addresses it had, or has none, and the rest goes
+//! on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
