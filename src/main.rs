@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! argv in, exit code out.
+
+fn main() -> std::process::ExitCode {
+    fusebox::cli::main()
+}

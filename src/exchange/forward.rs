@@ -75,7 +75,7 @@ pub(super) async fn forward<'v>(
 }
 
 /// Lets a client that waits for it send its body.
-async fn invite(client: &Waiting<'_>, now: crate::clock::Now) -> Result<(), Fault> {
+pub(super) async fn invite(client: &Waiting<'_>, now: crate::clock::Now) -> Result<(), Fault> {
     let mut buf = Buf::new(Class::Small);
     let _ = buf.put(b"HTTP/1.1 100 Continue\r\n\r\n");
     client.begin(now, Cut::Both);
@@ -84,7 +84,7 @@ async fn invite(client: &Waiting<'_>, now: crate::clock::Now) -> Result<(), Faul
     sent.map_err(|_| Fault::of_client(client.stream()))
 }
 
-async fn lease(
+pub(super) async fn lease(
     means: &Means,
     route: &Route,
     call: &Call<'_>,
@@ -189,7 +189,6 @@ impl<'v> Exchange<'_, 'v> {
         debug_assert!(asked == crate::http1::head::Asked::Body || manner.send == Send::HeadOnly);
         let relay = Relay {
             means: self.means,
-            view: self.view,
             client: self.client,
             manner,
             line,

@@ -9,8 +9,8 @@
 
 mod choose;
 pub mod client;
-pub mod fault;
 mod fanout;
+pub mod fault;
 mod forward;
 pub mod means;
 pub mod merge;
@@ -99,7 +99,13 @@ async fn exchange(
     mut chosen: Chosen<'_>,
     head: &Request,
 ) -> Next {
-    match forward::forward(client, means, view, &mut chosen, head.expect).await {
+    let outcome = if chosen.others.is_empty() {
+        forward::forward(client, means, view, &mut chosen, head.expect).await
+    } else {
+        // Boxed: a fan-out is rare, and its state would make every connection larger.
+        Box::pin(fanout::fan_out(client, means, view, &mut chosen, head.expect)).await
+    };
+    match outcome {
         Ok(done) => {
             chosen.route.tally.finished(&means.core, done.status);
             done.next

@@ -11,13 +11,13 @@ use std::cell::Cell;
 use super::Next;
 use super::client::Manner;
 use super::fault::{Failure, Fault, Sent};
-use super::means::{Means, Verdict, View};
+use super::means::{Means, Verdict};
 use super::receive::{Patience, Received};
 use super::upload::Waiting;
 use crate::breaker::outcome::Ending;
 use crate::clock::{self, Now};
 use crate::http1::framing::{Body, Fed, Framing};
-use crate::http1::head::{Persist, Version};
+use crate::http1::head::{Persist, Response, Version};
 use crate::http1::rewrite::{self, BodyForm, Writer};
 use crate::rt::buffer::{Buf, Class, Fit};
 use crate::rt::deadline::Cut;
@@ -27,7 +27,6 @@ use crate::upstream::Leased;
 /// A response on its way.
 pub(super) struct Relay<'a, 'v> {
     pub(super) means: &'v Means,
-    pub(super) view: &'v View,
     pub(super) client: &'a Waiting<'a>,
     pub(super) manner: Manner,
     pub(super) line: Line<'a>,
@@ -91,23 +90,8 @@ impl Relay<'_, '_> {
             Persist::Keep => Next::Again,
             Persist::Close => Next::Close,
         };
-        let mut scratch = self.means.scratch.borrow_mut();
-        let mut writer = Writer::new(&mut scratch);
-        let (fields, say) = (self.means.fields.borrow(), self.manner.say());
-        rewrite::response_head(&mut writer, &head, &fields, buf.filled(), say, form);
-        let written = writer.finish().ok_or(Fault::Malformed)?;
-        drop(fields);
         let mut body = Body::new(head.framing);
-        buf.consume(head.len);
-        let mut state = step(&mut body, &mut buf, form).ok_or(Fault::Malformed)?;
-        if buf.prepend(scratch.get(..written).unwrap_or_default()) == Fit::Nothing {
-            // Payload taken out of its chunks has no room in front.
-            let mut whole = Buf::sized(written + buf.len());
-            let _ = whole.put(scratch.get(..written).unwrap_or_default());
-            let _ = whole.put(buf.filled());
-            buf = whole;
-        }
-        drop(scratch);
+        let mut state = self.open(&head, &mut body, &mut buf, form)?;
         let mut now = at;
         loop {
             match state {
@@ -129,6 +113,32 @@ impl Relay<'_, '_> {
                 }
             };
         }
+    }
+
+    /// Replaces the head at the front of `buf` by the one for the client.
+    fn open(
+        &self,
+        head: &Response,
+        body: &mut Body,
+        buf: &mut Buf,
+        form: BodyForm,
+    ) -> Result<State, Fault> {
+        let mut scratch = self.means.scratch.borrow_mut();
+        let mut writer = Writer::new(&mut scratch);
+        let (fields, say) = (self.means.fields.borrow(), self.manner.say());
+        rewrite::response_head(&mut writer, head, &fields, buf.filled(), say, form);
+        let written = writer.finish().ok_or(Fault::Malformed)?;
+        let opening = scratch.get(..written).unwrap_or_default();
+        buf.consume(head.len);
+        let state = step(body, buf, form).ok_or(Fault::Malformed)?;
+        if buf.prepend(opening) == Fit::Nothing {
+            // Payload taken out of its chunks has no room in front.
+            let mut whole = Buf::sized(written + buf.len());
+            let _ = whole.put(opening);
+            let _ = whole.put(buf.filled());
+            *buf = whole;
+        }
+        Ok(state)
     }
 
     async fn receive(&self, buf: Buf, body: &Body, sent: Sent) -> Result<(End, Buf, Now), Failure> {

@@ -90,6 +90,19 @@ impl Rendered {
         }
     }
 
+    /// A response with these header lines (each ending in CRLF, none about length or framing) and
+    /// this body.
+    #[must_use]
+    pub fn from_bytes(status: u16, lines: &[u8], body: &[u8]) -> Self {
+        let length = format!("content-length: {}\r\n", body.len());
+        let length = if bodiless(status) { "" } else { &length };
+        let line = format!("HTTP/1.1 {status} {}\r\n", reason(status));
+        let head = [line.as_bytes(), lines, length.as_bytes()].concat();
+        let body = if bodiless(status) { &[] } else { body };
+        let form = Form { head: head.into(), body: body.into() };
+        Self { json: Some(form), text: None, status }
+    }
+
     /// The status.
     #[must_use]
     pub const fn status(&self) -> u16 {

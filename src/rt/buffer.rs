@@ -63,7 +63,8 @@ impl Buf {
     #[must_use]
     pub fn sized(len: usize) -> Self {
         match len {
-            0..=SMALL => Self::new(Class::Small),
+            0 => Self { memory: Box::default(), start: 0, end: 0 },
+            1..=SMALL => Self::new(Class::Small),
             ..=LARGE => Self::new(Class::Large),
             _ => Self { memory: Box::from_iter(std::iter::repeat_n(0, len)), start: 0, end: 0 },
         }

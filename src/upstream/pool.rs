@@ -51,13 +51,13 @@ impl Pools {
         let bounds = Bounds::of(table, cores);
         let mut known = std::mem::take(&mut *self.0.borrow_mut());
         let mut pools = self.0.borrow_mut();
-        let pool = |name: &Box<str>| {
+        let pool = |name: &str| {
             let pool = known.remove(name).unwrap_or_else(|| Rc::new(Pool::new(bounds)));
             pool.bounds.set(bounds);
-            pools.insert(name.clone(), Rc::clone(&pool));
+            pools.insert(name.into(), Rc::clone(&pool));
             pool
         };
-        table.targets.iter().map(|target| &target.name).map(pool).collect()
+        table.targets.iter().map(|target| &*target.name).map(pool).collect()
     }
 
     /// Closes what has been idle for too long.

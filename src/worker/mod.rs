@@ -55,6 +55,12 @@ pub struct Crew {
     refused: Option<Refused>,
 }
 
+impl std::fmt::Debug for Crew {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crew").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
 /// Why the workers could not start: what, why and the remedy, in one line.
 #[derive(Debug)]
 pub struct StartError(pub String);

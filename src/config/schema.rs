@@ -1,0 +1,7 @@
+//! Stub.
+
+/// The schema.
+#[must_use]
+pub fn schema() -> String {
+    String::new()
+}

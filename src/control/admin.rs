@@ -1,0 +1,401 @@
+//! The admin API: what operators and their tools ask the process.
+//!
+//! Enters: HTTP requests on an address of its own. Leaves: JSON, Prometheus text, and orders to
+//! reload. Reads never change state. Before anything else every request passes the guard: a
+//! browser that was lured here, by a name that points to us or from another site, is refused.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::plane::{Order, Plane};
+use super::reload::{Verdict, late};
+use super::{VERSION, metrics, view};
+use crate::clock;
+
+/// Bytes of a request body: none of ours needs one.
+const BODY_MAX: usize = 4096;
+
+/// The version of the text format that Prometheus is told.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What a caller must present to change anything; `None`: nothing.
+#[derive(Clone)]
+pub struct Token(Option<Arc<str>>);
+
+/// The routes of the admin API.
+pub fn router(plane: Arc<Plane>, token: Token) -> Router {
+    Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(ready))
+        .route("/breakers", get(breakers))
+        .route("/breakers/{name}", get(breaker))
+        .route("/metrics", get(metrics_text))
+        .route("/reload", post(reload))
+        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "no such path") })
+        .method_not_allowed_fallback(|| async {
+            refusal(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(from_fn_with_state(token, guard))
+        .with_state(plane)
+}
+
+impl Token {
+    /// This token, or none.
+    #[must_use]
+    pub fn new(token: Option<String>) -> Self {
+        Self(token.map(Arc::from))
+    }
+
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let Some(expected) = &self.0 else { return true };
+        let presented = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+        presented.and_then(bearer).is_some_and(|token| same_bytes(token, expected.as_bytes()))
+    }
+}
+
+/// The token of `Bearer token`; the scheme in any case.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(b"bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
+}
+
+/// Compares in a time that depends on the lengths alone.
+fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+    let differing = one.iter().zip(other).fold(0, |bits, (a, b)| bits | (a ^ b));
+    one.len() == other.len() && std::hint::black_box(differing) == 0
+}
+
+async fn guard(State(token): State<Token>, request: Request, next: Next) -> Response {
+    if let Err(why) = from_here(request.headers(), request.uri()) {
+        return refusal(StatusCode::FORBIDDEN, why);
+    }
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !reads && !token.admits(request.headers()) {
+        let mut response = refusal(StatusCode::UNAUTHORIZED, "a token is needed to change this");
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return response;
+    }
+    next.run(request).await
+}
+
+/// A name that is not ours may have been pointed at us by whoever owns it (DNS rebinding): the
+/// browser then takes us for that site. An address or `localhost` cannot be.
+fn from_here(headers: &HeaderMap, uri: &Uri) -> Result<(), &'static str> {
+    const FOREIGN_HOST: &str = "the host must be an address or localhost";
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().map(|host| host.to_str().map_err(|_| FOREIGN_HOST)).transpose()?;
+    if hosts.next().is_some() {
+        return Err("more than one host");
+    }
+    let named = [host, uri.authority().map(Authority::as_str)];
+    if !named.into_iter().flatten().all(is_address) {
+        return Err(FOREIGN_HOST);
+    }
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().unwrap_or_default().strip_prefix("http://");
+    if origin.is_some() && origin == host { Ok(()) } else { Err("a request of another origin") }
+}
+
+fn is_address(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let host = authority.host();
+    let literal = host.trim_start_matches('[').trim_end_matches(']');
+    literal.parse::<std::net::IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
+}
+
+async fn live() -> Response {
+    Json(json!({"live": true})).into_response()
+}
+
+async fn ready(State(plane): State<Arc<Plane>>) -> Response {
+    let draining = plane.is_draining();
+    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let generation = plane.live.current().generation;
+    let body = json!({
+        "ready": !draining, "generation": generation, "last_reload_refused": plane.is_stale(),
+    });
+    (status, Json(body)).into_response()
+}
+
+async fn breakers(State(plane): State<Arc<Plane>>) -> Response {
+    off_thread(move || Json(view::listing(&plane.live.current(), clock::now())).into_response())
+        .await
+}
+
+async fn breaker(State(plane): State<Arc<Plane>>, Path(name): Path<String>) -> Response {
+    match view::one(&plane.live.current(), &name, clock::now()) {
+        Some(breaker) => Json(breaker).into_response(),
+        None => refusal(StatusCode::NOT_FOUND, "no breaker of this name"),
+    }
+}
+
+async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
+    off_thread(move || {
+        let table = plane.live.current();
+        let text = metrics::text(&metrics::Scrape {
+            process: &plane.process,
+            routes: table.routes.iter().map(|it| (&*it.name, &*it.tally)).collect(),
+            breakers: table.breakers.iter().map(|it| (&*it.name, &it.breaker)).collect(),
+            generation: table.generation,
+            last_reload_success: u64::from(!plane.is_stale()),
+            log_lines_dropped: crate::log::dropped(),
+            events_dropped: plane.events_dropped(),
+            driver: &plane.driver,
+            version: VERSION,
+            now: clock::now(),
+        });
+        ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+    })
+    .await
+}
+
+/// Makes a long answer on another thread: thousands of breakers must not delay `/ready`.
+async fn off_thread(make: impl FnOnce() -> Response + Send + 'static) -> Response {
+    let made = tokio::task::spawn_blocking(make).await;
+    made.unwrap_or_else(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed"))
+}
+
+async fn reload(State(plane): State<Arc<Plane>>, _body: Bytes) -> Response {
+    let (reply, verdict) = oneshot::channel();
+    let ordered = !plane.is_draining() && plane.orders.send(Order::Reload(Some(reply))).is_ok();
+    match if ordered { verdict.await.ok() } else { None } {
+        Some(Verdict::Active(active)) => Json(active).into_response(),
+        Some(Verdict::Refused(refused)) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(refused)).into_response()
+        }
+        Some(Verdict::Late { generation }) => {
+            refusal(StatusCode::SERVICE_UNAVAILABLE, &late(generation))
+        }
+        None => refusal(StatusCode::SERVICE_UNAVAILABLE, "the process is about to end"),
+    }
+}
+
+fn refusal(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({"error": error}))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+
+    use axum::body::{Body, to_bytes};
+    use serde_json::Value;
+    use tokio::sync::mpsc::UnboundedReceiver;
+    use tower::ServiceExt;
+
+    use super::super::reload::Refused;
+    use super::super::view::tests::plane;
+    use super::*;
+    use crate::breaker::policy::Window;
+    use crate::config::Route;
+    use crate::table::sample;
+
+    struct Api {
+        plane: Arc<Plane>,
+        orders: UnboundedReceiver<Order>,
+        router: Router,
+    }
+
+    /// Runs `test` against the API of two routes, one of them with a breaker.
+    fn with_api(token: Option<&str>, test: impl FnOnce(Api) -> Pin<Box<dyn Future<Output = ()>>>) {
+        let breaker = Some(sample::reset(3, Window::Cumulative));
+        let guarded = Route { breaker, ..sample::route("GET /users/:id") };
+        let (plane, orders) = plane(&sample::config(vec![guarded, sample::route("GET /x")]));
+        let router = router(Arc::clone(&plane), Token::new(token.map(str::to_owned)));
+        let runtime = super::super::runtime().unwrap();
+        runtime.block_on(test(Api { plane, orders, router }));
+    }
+
+    impl Api {
+        /// `METHOD path`, then header lines.
+        async fn ask(&self, lines: &[&str]) -> (u16, String) {
+            let (method, path) = lines[0].split_once(' ').unwrap();
+            let mut request = Request::builder().method(method).uri(path);
+            for line in &lines[1..] {
+                let (name, value) = line.split_once(": ").unwrap();
+                request = request.header(name, value);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            let response = self.router.clone().oneshot(request).await.unwrap();
+            let status = response.status().as_u16();
+            let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            (status, String::from_utf8(body.to_vec()).unwrap())
+        }
+
+        async fn json(&self, lines: &[&str]) -> (u16, Value) {
+            let (status, body) = self.ask(lines).await;
+            (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+        }
+    }
+
+    #[test]
+    fn ready_says_no_from_the_moment_a_stop_is_wished() {
+        with_api(None, |mut api| {
+            Box::pin(async move {
+                let (status, body) = api.json(&["GET /ready"]).await;
+                assert_eq!((status, &body["generation"]), (200, &1.into()));
+                assert!(api.plane.stop(), "the first wish");
+                assert!(!api.plane.stop(), "the second");
+                assert_eq!(api.ask(&["GET /ready"]).await.0, 503);
+                assert_eq!(api.ask(&["GET /live"]).await.0, 200);
+                assert!(matches!(api.orders.try_recv(), Ok(Order::Stop)));
+                assert_eq!(api.ask(&["POST /reload"]).await.0, 503);
+                assert!(api.orders.try_recv().is_err(), "a process on its way out reloads nothing");
+            })
+        });
+    }
+
+    #[test]
+    fn breakers_are_listed_and_found_by_their_encoded_name() {
+        with_api(None, |api| {
+            Box::pin(async move {
+                let (status, all) = api.json(&["GET /breakers"]).await;
+                assert_eq!((status, all["breakers"].as_array().unwrap().len()), (200, 1));
+                let (status, one) = api.json(&["GET /breakers/GET%20%2Fusers%2F%3Aid"]).await;
+                assert_eq!((status, &one), (200, &all["breakers"][0]));
+                assert_eq!(one["name"], "GET /users/:id");
+                let (status, none) = api.json(&["GET /breakers/GET%20%2Fx"]).await;
+                assert_eq!((status, &none["error"]), (404, &"no breaker of this name".into()));
+            })
+        });
+    }
+
+    #[test]
+    fn metrics_cover_every_route_and_breaker() {
+        with_api(None, |api| {
+            Box::pin(async move {
+                let (status, text) = api.ask(&["GET /metrics"]).await;
+                assert_eq!(status, 200);
+                for line in [
+                    "fusebox_requests_total{route=\"GET /x\",code=\"5xx\"} 0",
+                    "fusebox_config_generation 1",
+                    "fusebox_config_last_reload_success 1",
+                    "fusebox_driver_info{driver=\"io_uring\"} 1",
+                ] {
+                    assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
+                }
+                let closed = "fusebox_breaker_state=\"closed\"} 1";
+                assert_eq!(text.matches(closed).count(), 1);
+            })
+        });
+    }
+
+    #[test]
+    fn what_is_not_there_and_what_is_not_meant_so_is_json_too() {
+        with_api(None, |api| {
+            Box::pin(async move {
+                for (line, expected) in [
+                    ("GET /", 404),
+                    ("GET /breakers/a/b", 404),
+                    ("GET /reload", 405),
+                    ("POST /breakers", 405),
+                    ("DELETE /metrics", 405),
+                ] {
+                    let (status, body) = api.json(&[line]).await;
+                    assert_eq!(status, expected, "{line}");
+                    assert!(body["error"].is_string(), "{line}: {body}");
+                }
+                assert_eq!(api.ask(&["HEAD /ready"]).await, (200, String::new()));
+            })
+        });
+    }
+
+    #[test]
+    fn foreign_hosts_and_origins_are_refused_everywhere() {
+        with_api(None, |mut api| {
+            Box::pin(async move {
+                let here = "Host: 127.0.0.1:9901";
+                for lines in [
+                    &["GET /live"][..],
+                    &["GET /live", here],
+                    &["GET /live", "Host: [::1]:9901"],
+                    &["GET /live", "Host: LocalHost"],
+                    &["GET /live", here, "Origin: http://127.0.0.1:9901"],
+                ] {
+                    assert_eq!(api.ask(lines).await.0, 200, "{lines:?}");
+                }
+                for path in ["GET /live", "GET /metrics", "POST /reload", "GET /nothing"] {
+                    for lines in [
+                        &[path, "Host: evil.example:9901"][..],
+                        &[path, "Host: localhost.evil.example"],
+                        &[path, "Host: 127.0.0.1@evil.example"],
+                        &[path, here, "Host: evil.example"],
+                        &[path, here, "Origin: http://evil.example"],
+                        &[path, here, "Origin: https://127.0.0.1:9901"],
+                        &[path, here, "Origin: http://127.0.0.1:80"],
+                        &[path, here, "Origin: null"],
+                    ] {
+                        assert_eq!(api.ask(lines).await.0, 403, "{lines:?}");
+                    }
+                }
+                assert_eq!(api.ask(&["GET http://evil.example/live", here]).await.0, 403);
+                assert!(api.orders.try_recv().is_err());
+            })
+        });
+    }
+
+    #[test]
+    fn changes_need_the_token_and_reads_do_not() {
+        with_api(Some("s3cret"), |mut api| {
+            Box::pin(async move {
+                for header in [
+                    "Accept: */*",
+                    "Authorization: Bearer s3cre",
+                    "Authorization: Bearer s3cret2",
+                    "Authorization: Basic s3cret",
+                    "Authorization: Bearer",
+                ] {
+                    assert_eq!(api.ask(&["POST /reload", header]).await.0, 401, "{header}");
+                }
+                assert_eq!(api.ask(&["GET /breakers"]).await.0, 200);
+                assert!(api.orders.try_recv().is_err());
+                let ask = api.router.clone().oneshot(
+                    Request::post("/reload")
+                        .header(AUTHORIZATION, "bearer s3cret")
+                        .body(Body::empty())
+                        .unwrap(),
+                );
+                let asked = tokio::spawn(ask);
+                let Some(Order::Reload(Some(reply))) = api.orders.recv().await else {
+                    panic!("no order")
+                };
+                let error = "shop.json is refused".to_owned();
+                let complaints = serde_json::json!([{"code": "F001"}]);
+                let refused = Refused { error, complaints, report: "error: x".to_owned() };
+                reply.send(Verdict::Refused(refused)).unwrap();
+                let response = asked.await.unwrap().unwrap();
+                assert_eq!(response.status().as_u16(), 422);
+                let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(body["complaints"][0]["code"], "F001");
+                assert_eq!(body["report"], "error: x");
+            })
+        });
+    }
+
+    #[test]
+    fn a_large_body_is_not_read() {
+        with_api(None, |mut api| {
+            Box::pin(async move {
+                let body = Body::from(vec![b'a'; BODY_MAX + 1]);
+                let request = Request::post("/reload").body(body).unwrap();
+                let response = api.router.clone().oneshot(request).await.unwrap();
+                assert_eq!(response.status().as_u16(), 413);
+                assert!(api.orders.try_recv().is_err());
+            })
+        });
+    }
+}

@@ -1,0 +1,476 @@
+//! What breakers did → log lines, handlers and subscribers.
+//!
+//! Enters: notices of the cores through a bounded queue (what finds it full is dropped and counted:
+//! a core never waits), and the moves that time alone brings, which a timer makes here. Leaves: one
+//! log line per transition, and one call of each handler that is configured for it.
+//!
+//! Owns the queue's end and, per breaker, when it opened and how many refusals were reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::plane::Plane;
+use super::source;
+use super::view::Counts;
+use crate::breaker::circuit::{Move, State};
+use crate::breaker::policy::{Trip, Window};
+use crate::breaker::{Breaker, Transition};
+use crate::clock::{self, Now};
+use crate::config::{Call, Config, Handler, HandlerKind};
+use crate::table::compile::route_name;
+use crate::table::{Notice, Report, RouteBreaker, Table};
+
+/// Notices that wait at most: one per move of a breaker, thousands of breakers at once.
+const NOTICES_MAX: usize = 4096;
+
+/// How often refusals are reported and retired tables are freed.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The shortest pause between two looks at the clock.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+
+/// The log target of transitions and handlers.
+const TARGET: &str = "fusebox::breaker";
+
+static INSTANCE: LazyLock<String> = LazyLock::new(|| {
+    let host = source::read_text("/proc/sys/kernel/hostname".as_ref()).unwrap_or_default();
+    format!("{}:{}", host.trim_end(), std::process::id())
+});
+
+/// What a handler and a subscriber are told.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// `open`, `close`, `reject`, or `probe`, which no handler is called for.
+    pub event: &'static str,
+    /// The breaker's name.
+    pub breaker: Box<str>,
+    /// Its route.
+    pub route: Box<str>,
+    /// The state before.
+    pub from: &'static str,
+    /// The state after.
+    pub to: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// What it has counted; for `reject`, `refused` is the number within the last second.
+    pub counts: Counts,
+    /// This process: `host:pid`.
+    pub instance: &'static str,
+    /// When, by the wall clock.
+    pub time: String,
+}
+
+/// The handlers of every breaker by its name.
+#[derive(Debug, Default)]
+pub struct Handlers(BTreeMap<Box<str>, Calls>);
+
+#[derive(Debug)]
+struct Calls {
+    on_open: Vec<Planned>,
+    on_close: Vec<Planned>,
+    on_rejected: Vec<Planned>,
+}
+
+#[derive(Debug)]
+struct Planned {
+    handler: Handler,
+    options: serde_json::Value,
+}
+
+/// The core's end of the queue, and the control plane's.
+pub fn queue(dropped: Arc<AtomicU64>) -> (Report, mpsc::Receiver<Notice>) {
+    let (notices, receiver) = mpsc::channel(NOTICES_MAX);
+    let report = move |notice| {
+        if notices.try_send(notice).is_err() {
+            dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    (Arc::new(report), receiver)
+}
+
+/// Watches breakers for as long as the process lives.
+pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
+    let mut watcher = Watcher { plane, opened: BTreeMap::new(), refused: BTreeMap::new() };
+    let mut second = clock::now().after(SECOND);
+    let mut due = second;
+    loop {
+        let pause = due.since(clock::now()).max(PAUSE_MIN);
+        match tokio::time::timeout(pause, notices.recv()).await {
+            Ok(Some(notice)) => {
+                let Some(breaker) = notice.table.breakers.get(notice.breaker.at()) else {
+                    continue;
+                };
+                watcher.tell(breaker, notice.transition);
+                due = due.min(lapse_due(&breaker.breaker).unwrap_or(due));
+                if clock::now() < due {
+                    continue;
+                }
+            }
+            Ok(None) => return,
+            Err(_) => {}
+        }
+        let now = clock::now();
+        let table = watcher.plane.live.current();
+        watcher.lapse(&table, now);
+        if now >= second {
+            watcher.report_refused(&table);
+            watcher.plane.live.collect();
+            second = now.after(SECOND);
+        }
+        let lapses = table.breakers.iter().filter_map(|it| lapse_due(&it.breaker));
+        due = lapses.min().unwrap_or(second).min(second);
+    }
+}
+
+/// When time alone moves this breaker.
+fn lapse_due(breaker: &Breaker) -> Option<Now> {
+    let word = breaker.word();
+    let ages = matches!(breaker.policy().trip, Trip::LookBack { .. });
+    (ages && word.state() == State::Open).then(|| Now::from_millis(word.deadline()))
+}
+
+struct Watcher {
+    plane: Arc<Plane>,
+    /// Breakers that are not closed: since when, and what they had refused by then.
+    opened: BTreeMap<Box<str>, (Now, u64)>,
+    /// What each breaker had refused when it was last reported.
+    refused: BTreeMap<Box<str>, u64>,
+}
+
+impl Watcher {
+    fn lapse(&mut self, table: &Table, now: Now) {
+        for breaker in &table.breakers {
+            if let Some(transition) = breaker.breaker.lapse(now) {
+                self.tell(breaker, transition);
+            }
+        }
+    }
+
+    fn tell(&mut self, breaker: &RouteBreaker, transition: Transition) {
+        let refused = breaker.breaker.totals().refused;
+        let step = transition.step;
+        let name = &breaker.name;
+        if step == Move::Trip {
+            self.opened.insert(name.clone(), (transition.at, refused));
+        }
+        let opened = match step.to() {
+            State::Closed => self.opened.remove(name),
+            State::Open | State::HalfOpen => None,
+        };
+        let open = opened
+            .map(|(since, before)| (transition.at.since(since), refused.saturating_sub(before)));
+        let level = if step.to() == State::Open { log::Level::Warn } else { log::Level::Info };
+        log::log!(target: TARGET, level, "{}", line(name, &breaker.breaker, transition, open));
+
+        let event = event(name, &breaker.breaker, transition);
+        self.plane.handlers().call(&event, step);
+        // Refused only when nobody has subscribed.
+        let _ = self.plane.events.send(Arc::new(event));
+    }
+
+    fn report_refused(&mut self, table: &Table) {
+        let handlers = self.plane.handlers();
+        for breaker in &table.breakers {
+            let total = breaker.breaker.totals().refused;
+            let before = match self.refused.get_mut(&breaker.name) {
+                Some(known) => std::mem::replace(known, total),
+                None => self.refused.insert(breaker.name.clone(), total).unwrap_or_default(),
+            };
+            if total <= before {
+                continue;
+            }
+            let calls = handlers.of(&breaker.name, |calls| &calls.on_rejected);
+            if !calls.is_empty() {
+                let event = rejection(&breaker.name, &breaker.breaker, total - before);
+                calls.iter().for_each(|planned| planned.call(&event));
+            }
+        }
+        if self.refused.len() > table.breakers.len() {
+            let present: BTreeSet<&str> = table.breakers.iter().map(|it| &*it.name).collect();
+            self.refused.retain(|name, _| present.contains(&**name));
+        }
+    }
+}
+
+impl Handlers {
+    /// The handlers that `config` names, for the breakers of its routes.
+    #[must_use]
+    pub fn of_config(config: &Config) -> Self {
+        let planned = |calls: &[Call]| {
+            let planned = calls.iter().filter_map(|call| {
+                let handler = config.http.handlers.get(call.handler)?.clone();
+                Some(Planned { handler, options: call.options.clone() })
+            });
+            planned.collect()
+        };
+        let calls = config.http.routes.iter().filter_map(|route| {
+            let breaker = route.breaker.as_ref()?;
+            let calls = Calls {
+                on_open: planned(&breaker.on_open),
+                on_close: planned(&breaker.on_close),
+                on_rejected: planned(&breaker.on_rejected),
+            };
+            Some((route_name(route).into(), calls))
+        });
+        Self(calls.collect())
+    }
+
+    fn of(&self, breaker: &str, which: fn(&Calls) -> &Vec<Planned>) -> &[Planned] {
+        self.0.get(breaker).map_or(&[], |calls| which(calls))
+    }
+
+    fn call(&self, event: &Event, step: Move) {
+        let calls = match step {
+            Move::Trip | Move::Reopen => self.of(&event.breaker, |calls| &calls.on_open),
+            Move::Heal | Move::Lapse => self.of(&event.breaker, |calls| &calls.on_close),
+            Move::Probe => &[],
+        };
+        calls.iter().for_each(|planned| planned.call(event));
+    }
+}
+
+impl Planned {
+    fn call(&self, event: &Event) {
+        match self.handler.kind {
+            HandlerKind::Log(level) => {
+                let (name, payload) = (&self.handler.name, payload(event, &self.options));
+                log::log!(target: TARGET, level, "handler {name}: {payload}");
+            }
+        }
+    }
+}
+
+/// What a handler is told: the event with the options it was configured with.
+fn payload(event: &Event, options: &serde_json::Value) -> String {
+    let mut payload = serde_json::to_value(event).unwrap_or_default();
+    if let Some(fields) = payload.as_object_mut() {
+        fields.insert("options".to_owned(), options.clone());
+    }
+    payload.to_string()
+}
+
+fn event(name: &str, breaker: &Breaker, transition: Transition) -> Event {
+    let step = transition.step;
+    Event {
+        event: match step {
+            Move::Trip | Move::Reopen => "open",
+            Move::Heal | Move::Lapse => "close",
+            Move::Probe => "probe",
+        },
+        breaker: name.into(),
+        route: name.into(),
+        from: step.from().as_str(),
+        to: step.to().as_str(),
+        reason: step.reason(),
+        counts: Counts::of(breaker, transition.failures),
+        instance: &INSTANCE,
+        time: crate::log::rfc3339(clock::wall()),
+    }
+}
+
+fn rejection(name: &str, breaker: &Breaker, refused: u64) -> Event {
+    let now = clock::now();
+    let state = breaker.state(now).as_str();
+    Event {
+        event: "reject",
+        breaker: name.into(),
+        route: name.into(),
+        from: state,
+        to: state,
+        reason: "refused",
+        counts: Counts { refused, ..Counts::of(breaker, breaker.failures(now)) },
+        instance: &INSTANCE,
+        time: crate::log::rfc3339(clock::wall()),
+    }
+}
+
+/// `GET /users  closed → open  3 failures within 10 s, probe in 2 s`. `open`: for how long it was,
+/// and how many it refused, when it closes.
+fn line(
+    name: &str,
+    breaker: &Breaker,
+    transition: Transition,
+    open: Option<(Duration, u64)>,
+) -> String {
+    let Transition { step, failures, .. } = transition;
+    let counted = if failures == 1 { "1 failure" } else { &format!("{failures} failures") };
+    let why = match (step, breaker.policy().trip) {
+        (Move::Trip, Trip::LookBack { look_back, .. }) => {
+            format!("{counted} within {}", span(look_back))
+        }
+        (Move::Trip, Trip::Reset { window: Window::Fixed(window), open_for, .. }) => {
+            format!("{counted} within {}, probe in {}", span(window), span(open_for))
+        }
+        (Move::Trip, Trip::Reset { open_for, .. }) => {
+            format!("{counted}, probe in {}", span(open_for))
+        }
+        (Move::Reopen, Trip::Reset { open_for, .. }) => {
+            format!("probe failed, next in {}", span(open_for))
+        }
+        (Move::Reopen, Trip::LookBack { .. }) => "probe failed".to_owned(),
+        (Move::Probe, _) => "1 probe".to_owned(),
+        (Move::Heal, _) => "probe succeeded".to_owned(),
+        (Move::Lapse, _) => "failures aged out".to_owned(),
+    };
+    let (from, to) = (step.from().as_str(), step.to().as_str());
+    let mut line = format!("{name}  {from} → {to}  {why}");
+    if let Some((open_for, refused)) = open {
+        line.push_str(&format!(", was open {}, {refused} refused", span(open_for)));
+    }
+    line
+}
+
+/// A duration for people: `150 ms`, `10 s`, `1.5 s`, `2 min`.
+fn span(span: Duration) -> String {
+    let millis = span.as_millis();
+    match millis {
+        0..1000 => format!("{millis} ms"),
+        _ if millis.is_multiple_of(60_000) => format!("{} min", millis / 60_000),
+        _ if millis.is_multiple_of(1000) => format!("{} s", millis / 1000),
+        _ => format!("{}.{} s", millis / 1000, millis / 100 % 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::tests::{exchange, look_back, plane, reset};
+    use super::*;
+    use crate::breaker::outcome::Ending;
+    use crate::breaker::{Core, Verdict};
+    use crate::table::sample;
+
+    fn moved(step: Move, failures: u32) -> Transition {
+        Transition { step, epoch: 2, at: Now::from_millis(1), failures }
+    }
+
+    #[test]
+    fn a_transition_is_one_line_that_says_what_and_why() {
+        let open = Some((Duration::from_millis(5_040), 1003));
+        for (breaker, step, failures, open, expected) in [
+            (look_back(3), Move::Trip, 3, None, "closed → open  3 failures within 10 s"),
+            (reset(1), Move::Trip, 1, None, "closed → open  1 failure, probe in 10 s"),
+            (reset(1), Move::Probe, 0, None, "open → half_open  1 probe"),
+            (reset(1), Move::Reopen, 1, None, "half_open → open  probe failed, next in 10 s"),
+            (
+                reset(1),
+                Move::Heal,
+                0,
+                open,
+                "half_open → closed  probe succeeded, was open 5.0 s, 1003 refused",
+            ),
+            (look_back(1), Move::Lapse, 0, None, "open → closed  failures aged out"),
+        ] {
+            let said = line("GET /users", &breaker, moved(step, failures), open);
+            assert_eq!(said, format!("GET /users  {expected}"));
+        }
+    }
+
+    #[test]
+    fn a_failed_probe_is_an_open_event_and_the_options_travel_with_it() {
+        let breaker = reset(3);
+        let said = payload(
+            &event("GET /users", &breaker, moved(Move::Reopen, 1)),
+            &serde_json::json!({"channel": "ops"}),
+        );
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["event"], "open");
+        assert_eq!((&said["from"], &said["to"]), (&"half_open".into(), &"open".into()));
+        assert_eq!(said["reason"], "probe_failed");
+        assert_eq!(said["counts"]["threshold"], 3);
+        assert_eq!(said["options"]["channel"], "ops");
+        assert!(said["instance"].as_str().unwrap().ends_with(&std::process::id().to_string()));
+    }
+
+    #[test]
+    fn durations_are_short() {
+        for (millis, expected) in
+            [(0, "0 ms"), (150, "150 ms"), (1_500, "1.5 s"), (10_000, "10 s"), (120_000, "2 min")]
+        {
+            assert_eq!(span(Duration::from_millis(millis)), expected);
+        }
+    }
+
+    /// A route whose breaker opens at the first failure, for 30 ms, and calls a handler each time.
+    fn fragile() -> Config {
+        let call = Call { handler: 0, options: serde_json::json!({}) };
+        let breaker = crate::config::BreakerConfig {
+            on_open: vec![call.clone()],
+            on_rejected: vec![call],
+            ..sample::look_back(1, Duration::from_millis(30))
+        };
+        let route = crate::config::Route { breaker: Some(breaker), ..sample::route("GET /users") };
+        let mut config = sample::config(vec![route]);
+        let kind = HandlerKind::Log(log::Level::Warn);
+        config.http.handlers.push(Handler { name: "ops".to_owned(), kind });
+        config
+    }
+
+    #[test]
+    fn a_breaker_finds_its_handlers_by_the_name_of_its_route() {
+        let handlers = Handlers::of_config(&fragile());
+        assert_eq!(handlers.of("GET /users", |calls| &calls.on_open).len(), 1);
+        assert_eq!(handlers.of("GET /users", |calls| &calls.on_close).len(), 0);
+        assert_eq!(handlers.of("GET /orders", |calls| &calls.on_open).len(), 0);
+    }
+
+    #[test]
+    fn a_trip_is_told_and_so_is_the_close_that_no_request_brings() {
+        let runtime = super::super::runtime().unwrap();
+        let said = runtime.block_on(async {
+            let (plane, _orders) = plane(&fragile());
+            let (report, notices) = queue(Arc::default());
+            let mut events = plane.events.subscribe();
+            tokio::spawn(watch(Arc::clone(&plane), notices));
+            let table = plane.live.current();
+            let breaker = &table.breakers[0].breaker;
+            let now = clock::now();
+            let Verdict::Admit(ticket) = breaker.admit(&Core::claim(0), now).0 else {
+                panic!("refused")
+            };
+            let transition = ticket.settle(Ending::CutShort, now).unwrap();
+            let ix = table.routes[0].breaker.unwrap();
+            report(Notice { table: Arc::clone(&table), breaker: ix, transition });
+            let deadline = Duration::from_secs(10);
+            let open = tokio::time::timeout(deadline, events.recv()).await.unwrap().unwrap();
+            let close = tokio::time::timeout(deadline, events.recv()).await.unwrap().unwrap();
+            (open.event, open.counts.failures, close.event, close.reason)
+        });
+        assert_eq!(said, ("open", 1, "close", "failures_aged_out"));
+    }
+
+    #[test]
+    fn refusals_are_reported_once_as_their_number_since_the_last_report() {
+        let (plane, _orders) = plane(&fragile());
+        let table = plane.live.current();
+        let breaker = &table.breakers[0].breaker;
+        let mut watcher = Watcher { plane, opened: BTreeMap::new(), refused: BTreeMap::new() };
+        let now = Now::from_millis(1_000);
+        exchange(breaker, Ending::Answered(500), now);
+        for total in [2, 4] {
+            assert!(exchange(breaker, Ending::Answered(200), now));
+            assert!(exchange(breaker, Ending::Answered(200), now));
+            watcher.report_refused(&table);
+            assert_eq!(watcher.refused["GET /users"], total);
+        }
+        assert_eq!(rejection("GET /users", breaker, 2).counts.refused, 2);
+    }
+
+    #[test]
+    fn a_full_queue_drops_notices_and_counts_them() {
+        let dropped = Arc::new(AtomicU64::new(0));
+        let (report, notices) = queue(Arc::clone(&dropped));
+        let table = Arc::new(sample::table(1, fragile().http.routes));
+        let breaker = table.routes[0].breaker.unwrap();
+        for _ in 0..NOTICES_MAX + 3 {
+            let table = Arc::clone(&table);
+            report(Notice { table, breaker, transition: moved(Move::Trip, 1) });
+        }
+        assert_eq!(dropped.load(Ordering::Relaxed), 3);
+        drop(notices);
+    }
+}

@@ -1,0 +1,346 @@
+//! Counters → the Prometheus text format, from one table of metrics.
+//!
+//! Enters: a [`Scrape`], where the numbers are. Leaves: text, one family after the other in the
+//! order of [`METRICS`], every label value escaped. The table is the interface: a golden test holds
+//! its names, types and help, and the documentation is made from it.
+
+use std::fmt::Write;
+
+use crate::breaker::circuit::{Move, State};
+use crate::breaker::{Breaker, Totals};
+use crate::clock::Now;
+use crate::stats::{Count, Process, Tally};
+
+/// Where the numbers of one scrape are.
+#[derive(Debug)]
+pub struct Scrape<'a> {
+    /// Process counters.
+    pub process: &'a Process,
+    /// Every route by name.
+    pub routes: Vec<(&'a str, &'a Tally)>,
+    /// Every breaker by name.
+    pub breakers: Vec<(&'a str, &'a Breaker)>,
+    /// The served generation.
+    pub generation: u64,
+    /// 1, or 0 when the last reload was refused.
+    pub last_reload_success: u64,
+    /// Log lines that found the queue full.
+    pub log_lines_dropped: u64,
+    /// Notices of the cores that found the queue full.
+    pub events_dropped: u64,
+    /// The driver the workers run on.
+    pub driver: &'a str,
+    /// Which fusebox this is.
+    pub version: &'a str,
+    /// When.
+    pub now: Now,
+}
+
+/// One family of samples.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name, with the unit and `_total` of its kind.
+    pub name: &'static str,
+    /// Whether it only grows.
+    pub kind: Kind,
+    /// What it says, in one sentence.
+    pub help: &'static str,
+    write: fn(&Scrape<'_>, &mut Family<'_>),
+}
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// Takes the samples of one metric.
+struct Family<'o> {
+    name: &'static str,
+    out: &'o mut String,
+}
+
+/// Every metric, in the order of the text.
+pub const METRICS: &[Metric] = &[
+    counter(
+        "fusebox_requests_total",
+        "Finished requests by route and class of the status sent.",
+        requests,
+    ),
+    counter(
+        "fusebox_connections_accepted_total",
+        "Connections accepted from clients.",
+        |scrape, family| family.count(scrape, Count::Accepted),
+    ),
+    gauge("fusebox_connections_open", "Connections of clients that are open.", |scrape, family| {
+        let accepted = scrape.process.total(Count::Accepted);
+        family.sample(&[], accepted.saturating_sub(scrape.process.total(Count::Closed)));
+    }),
+    counter(
+        "fusebox_bad_requests_total",
+        "Requests that broke a rule of HTTP or a limit.",
+        |scrape, family| family.count(scrape, Count::BadRequest),
+    ),
+    counter("fusebox_not_found_total", "Requests whose path no route serves.", |scrape, family| {
+        family.count(scrape, Count::NotFound)
+    }),
+    counter(
+        "fusebox_wrong_method_total",
+        "Requests whose path is served, but not with their method.",
+        |scrape, family| family.count(scrape, Count::WrongMethod),
+    ),
+    counter(
+        "fusebox_upstream_connections_total",
+        "Connections opened to upstreams.",
+        |scrape, family| family.count(scrape, Count::Connected),
+    ),
+    counter(
+        "fusebox_upstream_reused_total",
+        "Exchanges on a pooled upstream connection.",
+        |scrape, family| family.count(scrape, Count::Reused),
+    ),
+    counter(
+        "fusebox_upstream_retries_total",
+        "Exchanges repeated because their pooled upstream connection was stale.",
+        |scrape, family| family.count(scrape, Count::Retried),
+    ),
+    counter("fusebox_panics_total", "Connection tasks that panicked.", |scrape, family| {
+        family.count(scrape, Count::Panicked);
+    }),
+    gauge(
+        "fusebox_breaker_state",
+        "State of each breaker: 1 for the state it is in, 0 for the others.",
+        breaker_state,
+    ),
+    counter(
+        "fusebox_breaker_transitions_total",
+        "Moves of each breaker between states.",
+        breaker_transitions,
+    ),
+    counter(
+        "fusebox_breaker_outcomes_total",
+        "Exchanges by what each breaker learnt from them.",
+        breaker_outcomes,
+    ),
+    counter(
+        "fusebox_breaker_rejected_total",
+        "Requests each breaker refused, while open or while a probe was under way.",
+        |scrape, family| family.per_breaker(scrape, &[("reason", "open")], |it| it.refused),
+    ),
+    counter(
+        "fusebox_breaker_stale_results_total",
+        "Results that arrived after the state they were admitted in, and counted for nothing.",
+        |scrape, family| family.per_breaker(scrape, &[], |it| it.stale),
+    ),
+    gauge(
+        "fusebox_config_generation",
+        "Generation of the configuration that is served.",
+        |scrape, family| family.sample(&[], scrape.generation),
+    ),
+    gauge(
+        "fusebox_config_last_reload_success",
+        "1 when the last reload was taken over, 0 when it was refused.",
+        |scrape, family| family.sample(&[], scrape.last_reload_success),
+    ),
+    counter(
+        "fusebox_log_lines_dropped_total",
+        "Log lines dropped because the queue of the writer was full.",
+        |scrape, family| family.sample(&[], scrape.log_lines_dropped),
+    ),
+    counter(
+        "fusebox_events_dropped_total",
+        "Breaker events dropped because the queue of the control plane was full.",
+        |scrape, family| family.sample(&[], scrape.events_dropped),
+    ),
+    gauge("fusebox_driver_info", "The I/O driver the workers run on.", |scrape, family| {
+        family.sample(&[("driver", scrape.driver)], 1);
+    }),
+    gauge("fusebox_build_info", "Which fusebox this is.", |scrape, family| {
+        family.sample(&[("version", scrape.version)], 1);
+    }),
+];
+
+/// The text of one scrape.
+#[must_use]
+pub fn text(scrape: &Scrape<'_>) -> String {
+    let mut out = String::new();
+    for metric in METRICS {
+        let (name, kind) = (metric.name, metric.kind.as_str());
+        out.push_str("# HELP ");
+        push_all(&mut out, &[name, " ", metric.help, "\n# TYPE ", name, " ", kind, "\n"]);
+        (metric.write)(scrape, &mut Family { name, out: &mut out });
+    }
+    out
+}
+
+fn requests(scrape: &Scrape<'_>, family: &mut Family<'_>) {
+    const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    for (route, tally) in &scrape.routes {
+        for (slot, code) in CODES.into_iter().enumerate() {
+            family.sample(&[("route", route), ("code", code)], tally.sum(slot));
+        }
+    }
+}
+
+fn breaker_state(scrape: &Scrape<'_>, family: &mut Family<'_>) {
+    for (name, breaker) in &scrape.breakers {
+        let present = breaker.state(scrape.now);
+        for state in State::ALL {
+            let labels =
+                [("breaker", *name), ("scope", "route"), ("fusebox_breaker_state", state.as_str())];
+            family.sample(&labels, u64::from(state == present));
+        }
+    }
+}
+
+fn breaker_transitions(scrape: &Scrape<'_>, family: &mut Family<'_>) {
+    for (name, breaker) in &scrape.breakers {
+        for step in Move::ALL {
+            let labels = [
+                ("breaker", *name),
+                ("from", step.from().as_str()),
+                ("to", step.to().as_str()),
+                ("reason", step.reason()),
+                ("origin", "local"),
+            ];
+            family.sample(&labels, breaker.moved(step));
+        }
+    }
+}
+
+fn breaker_outcomes(scrape: &Scrape<'_>, family: &mut Family<'_>) {
+    for (name, breaker) in &scrape.breakers {
+        let totals = breaker.totals();
+        for (outcome, count) in
+            [("success", totals.success), ("failure", totals.failure), ("neutral", totals.neutral)]
+        {
+            family.sample(&[("breaker", name), ("outcome", outcome)], count);
+        }
+    }
+}
+
+impl Family<'_> {
+    fn sample(&mut self, labels: &[(&str, &str)], value: u64) {
+        self.out.push_str(self.name);
+        for (nth, (label, text)) in labels.iter().enumerate() {
+            self.out.push(if nth == 0 { '{' } else { ',' });
+            push_all(self.out, &[label, "=\""]);
+            push_escaped(self.out, text);
+            self.out.push('"');
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.out, "{end} {value}");
+    }
+
+    fn count(&mut self, scrape: &Scrape<'_>, count: Count) {
+        self.sample(&[], scrape.process.total(count));
+    }
+
+    fn per_breaker(
+        &mut self,
+        scrape: &Scrape<'_>,
+        labels: &[(&str, &str)],
+        read: fn(&Totals) -> u64,
+    ) {
+        for (name, breaker) in &scrape.breakers {
+            let labels = [&[("breaker", *name)], labels].concat();
+            self.sample(&labels, read(&breaker.totals()));
+        }
+    }
+}
+
+fn push_all(out: &mut String, parts: &[&str]) {
+    for part in parts {
+        out.push_str(part);
+    }
+}
+
+fn push_escaped(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            _ => out.push(c),
+        }
+    }
+}
+
+const fn counter(
+    name: &'static str,
+    help: &'static str,
+    write: fn(&Scrape<'_>, &mut Family<'_>),
+) -> Metric {
+    Metric { name, kind: Kind::Counter, help, write }
+}
+
+const fn gauge(
+    name: &'static str,
+    help: &'static str,
+    write: fn(&Scrape<'_>, &mut Family<'_>),
+) -> Metric {
+    Metric { name, kind: Kind::Gauge, help, write }
+}
+
+impl Kind {
+    /// The word of the text format.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::tests::{exchange, reset};
+    use super::*;
+    use crate::breaker::Core;
+    use crate::breaker::outcome::Ending;
+
+    #[test]
+    fn the_text_is_the_golden_one() {
+        let process = Process::new(1);
+        let core = Core::claim(0);
+        for count in Count::ALL {
+            (0..=Count::ALL.len() - count as usize).for_each(|_| process.count(&core, count));
+        }
+        let tally = Tally::new(1);
+        tally.finished(&core, 200);
+        tally.finished(&core, 503);
+        let breaker = reset(1);
+        let now = Now::from_millis(1_000);
+        exchange(&breaker, Ending::Answered(200), now);
+        exchange(&breaker, Ending::Answered(500), now);
+        exchange(&breaker, Ending::Answered(200), now);
+        let scrape = Scrape {
+            process: &process,
+            routes: vec![("GET /a\"b\\c\nd", &tally)],
+            breakers: vec![("GET /users", &breaker)],
+            generation: 3,
+            last_reload_success: 1,
+            log_lines_dropped: 0,
+            events_dropped: 0,
+            driver: "io_uring",
+            version: "0.0.0",
+            now,
+        };
+        assert_eq!(text(&scrape), include_str!("metrics.golden"));
+    }
+
+    #[test]
+    fn names_follow_the_rules_of_their_kind() {
+        for metric in METRICS {
+            assert!(metric.name.starts_with("fusebox_"), "{}", metric.name);
+            let counts = metric.name.ends_with("_total");
+            assert_eq!(counts, metric.kind == Kind::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.') && !metric.help.contains(['\\', '\n']));
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Everything that is neither a request nor a tick: one thread, one tokio runtime.
+//!
+//! Enters: a checked configuration, signals, calls of the admin API, notices of the cores. Leaves:
+//! a running process, reloads, log lines, and in the end an exit after a drain. Owns the order of a
+//! start: signals, admin address (a start that fails there has accepted nobody), names, table,
+//! workers, admin API.
+//!
+//! The data plane never waits for anything here.
+
+pub mod admin;
+mod door;
+pub mod events;
+pub mod metrics;
+mod names;
+pub mod plane;
+pub mod reload;
+pub mod secrets;
+mod signals;
+pub mod source;
+pub mod view;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc};
+
+use crate::breaker::registry::Registry;
+use crate::clock;
+use crate::config::{Admin, Config, Workers};
+use crate::stats::{Process, Tallies};
+use crate::table::live::Live;
+use crate::worker::{Crew, Plan};
+
+use admin::Token;
+use door::Door;
+use events::{Event, Handlers};
+use plane::{Order, Parts, Plane};
+use reload::{Compiled, Reloader};
+use source::Source;
+
+pub use crate::worker::StartError;
+
+/// Which fusebox this is.
+pub const VERSION: &str = match option_env!("FUSEBOX_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
+/// Name look-ups and long answers at once.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+/// How often a drain looks whether it is over.
+const DRAIN_TICK: Duration = Duration::from_millis(10);
+
+/// A proxy that serves.
+#[derive(Debug)]
+pub struct Running {
+    reloader: Reloader,
+    orders: mpsc::UnboundedReceiver<Order>,
+    admin_address: Option<SocketAddr>,
+    began: clock::Now,
+}
+
+/// Serves `config` until SIGTERM or SIGINT and then ends the process with 0: workers are never
+/// unwound, the kernel may still use their buffers. `report` is what the checker warned of.
+pub fn run(config: Config, source: Source, report: &str) -> Result<Infallible, StartError> {
+    crate::log::start(config.log.level);
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let running = start(config, source).await?;
+        running.announce(report);
+        running.serve_until_signal().await;
+        Ok(())
+    });
+    crate::log::flush();
+    match ended {
+        Ok(()) => std::process::exit(0),
+        Err(why) => {
+            // A look-up that hangs must not keep a failed start from ending.
+            runtime.shutdown_background();
+            Err(why)
+        }
+    }
+}
+
+/// The runtime of the control plane: this thread's.
+pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+        .map_err(|error| StartError(format!("cannot start the control plane: {error}")))
+}
+
+/// Starts a proxy inside this process, on the runtime of the control plane.
+pub async fn start(config: Config, source: Source) -> Result<Running, StartError> {
+    let began = clock::now();
+    let signals = signals::install()
+        .map_err(|error| StartError(format!("cannot install signal handlers: {error}")))?;
+    let door = bind_admin(config.admin.as_ref()).await?;
+
+    let cores = cores(config.workers);
+    let registry = Registry::new(cores);
+    let names = names::resolve(&config, None).await;
+    let compiled = Compiled::new(&config, 1, &registry, &names, Tallies::default());
+    let handlers = Handlers::of_config(&config);
+    registry.commit(compiled.draft);
+
+    let live = Live::new(compiled.table, cores);
+    let process = Arc::new(Process::new(cores));
+    let events_dropped = Arc::new(AtomicU64::new(0));
+    let (report, notices) = events::queue(Arc::clone(&events_dropped));
+    let crew = Crew::start(Plan {
+        listen: config.listen.clone(),
+        workers: cores,
+        driver: config.driver,
+        live: Arc::clone(&live),
+        process: Arc::clone(&process),
+        report,
+    })?;
+
+    let (sender, orders) = mpsc::unbounded_channel();
+    let driver = crew.driver().to_owned();
+    let plane = Plane::new(Parts {
+        live,
+        registry,
+        process,
+        driver,
+        orders: sender,
+        events_dropped,
+        handlers,
+    });
+    signals.obey(&plane);
+    tokio::spawn(events::watch(Arc::clone(&plane), notices));
+    let admin_address = door.as_ref().map(|(_, address, _)| *address);
+    if let Some((door, _, token)) = door {
+        let router = admin::router(Arc::clone(&plane), token);
+        tokio::spawn(async move { axum::serve(door, router).await });
+    }
+    let tallies = compiled.tallies;
+    let reloader = Reloader { plane, crew, source, config, tallies };
+    Ok(Running { reloader, orders, admin_address, began })
+}
+
+async fn bind_admin(
+    admin: Option<&Admin>,
+) -> Result<Option<(Door, SocketAddr, Token)>, StartError> {
+    let Some(Admin { listen, token }) = admin else { return Ok(None) };
+    let token = token.as_ref().map(|secret| secrets::reveal("admin.token", secret));
+    let token = token.transpose().map_err(StartError)?;
+    let bound = match Door::bind(*listen).await {
+        Ok(door) => door.address().map(|address| (door, address)),
+        Err(error) => Err(error),
+    };
+    let (door, address) = bound.map_err(|error| {
+        StartError(format!(
+            "cannot listen on {listen} for the admin API: {error}; \
+             choose another address with `admin.listen`, or turn it off with `\"admin\": false`"
+        ))
+    })?;
+    Ok(Some((door, address, Token::new(token))))
+}
+
+/// `auto`: as many as the affinity mask and the cgroup quota allow.
+fn cores(workers: Workers) -> usize {
+    match workers {
+        Workers::Exactly(count) => count.get(),
+        Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+impl Running {
+    /// The addresses that are served, with the ports that were picked.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.reloader.crew.addresses()
+    }
+
+    /// The address of the admin API, with the port that was picked.
+    #[must_use]
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// What the control plane shares: the served table, and the way to stop.
+    #[must_use]
+    pub const fn plane(&self) -> &Arc<Plane> {
+        &self.reloader.plane
+    }
+
+    /// Every transition of a breaker from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.plane().events.subscribe()
+    }
+
+    /// Says in the log what runs, where, and what an operator should know about it.
+    pub fn announce(&self, report: &str) {
+        let Reloader { plane, crew, source, .. } = &self.reloader;
+        let (pid, cores) = (std::process::id(), plane.registry.cores());
+        let generation = plane.live.current().generation;
+        let (driver, unit) = (crew.driver(), if cores == 1 { "core" } else { "cores" });
+        log::info!(
+            "fusebox {VERSION}  pid {pid}  {driver}  {cores} {unit}  {source}  \
+             generation {generation}"
+        );
+        for address in self.addresses() {
+            log::info!("listening {address}");
+        }
+        match self.admin_address {
+            Some(address) if address.ip().is_loopback() => {
+                log::info!("admin http://{address}/ (this machine only)");
+            }
+            Some(address) => log::info!("admin http://{address}/"),
+            None => log::info!("admin off"),
+        }
+        reload::log_report(log::Level::Warn, &crew.warning().unwrap_or_default());
+        reload::log_report(log::Level::Warn, report);
+        if runs_as_root() {
+            log::info!("running as root; CAP_NET_BIND_SERVICE is all that ports below 1024 need");
+        }
+        log::info!("ready in {} ms", clock::now().since(self.began).as_millis());
+    }
+
+    /// Serves until it is told to stop, by a signal or by [`Plane::stop`], and has drained.
+    pub async fn serve_until_signal(mut self) {
+        while let Some(order) = self.orders.recv().await {
+            let Order::Reload(reply) = order else { break };
+            // Whoever has asked until now gets what is read from now on.
+            let mut replies = vec![reply];
+            let mut stop = false;
+            while let Ok(order) = self.orders.try_recv() {
+                match order {
+                    Order::Reload(reply) => replies.push(reply),
+                    Order::Stop => stop = true,
+                }
+            }
+            if stop {
+                break;
+            }
+            let verdict = self.reloader.reload().await;
+            for reply in replies.into_iter().flatten() {
+                // A caller that went away does not want to know.
+                let _ = reply.send(verdict.clone());
+            }
+        }
+        self.drain().await;
+    }
+
+    async fn drain(&self) {
+        let Reloader { plane, crew, .. } = &self.reloader;
+        let began = clock::now();
+        let limit = plane.live.current().timeouts.drain;
+        crew.drain();
+        while crew.connections() > 0 {
+            if limit.is_some_and(|limit| clock::now().since(began) >= limit) {
+                log::warn!("drain is over; connections cut: {}", crew.connections());
+                return;
+            }
+            tokio::time::sleep(DRAIN_TICK).await;
+        }
+        log::info!("drained in {} ms", clock::now().since(began).as_millis());
+    }
+}
+
+fn runs_as_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}

@@ -1,0 +1,352 @@
+//! The file as it is now → what every core serves, or a reason why not.
+//!
+//! Enters: an order, by SIGHUP or `POST /reload`; both go the same way, one at a time: read, check,
+//! resolve, compile, publish, wait until every core serves it. Leaves: a [`Verdict`]. A refused
+//! configuration changes nothing.
+//!
+//! Owns what a reload changes: the crew's addresses, the running configuration, route counters.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::events::Handlers;
+use super::names::{self, Names};
+use super::plane::Plane;
+use super::secrets;
+use super::source::Source;
+use crate::breaker::registry::{Draft, Registry};
+use crate::clock;
+use crate::config::{self, Colour, Complaint, Config};
+use crate::stats::Tallies;
+use crate::table::Table;
+use crate::table::compile::{Kept, compile};
+use crate::worker::Crew;
+
+/// How long every core may take to serve a published table: a core is busy for milliseconds.
+const SERVED_MAX: Duration = Duration::from_secs(5);
+
+/// What a reload changes.
+#[derive(Debug)]
+pub struct Reloader {
+    /// Shared with the admin API.
+    pub plane: Arc<Plane>,
+    /// The workers.
+    pub crew: Crew,
+    /// Where the configuration comes from.
+    pub source: Source,
+    /// The configuration that is served.
+    pub config: Config,
+    /// Route counters by name.
+    pub tallies: Tallies,
+}
+
+/// How a reload ended.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Every core serves the new generation.
+    Active(Active),
+    /// Nothing was changed.
+    Refused(Refused),
+    /// It is published, and some core does not serve it yet.
+    Late {
+        /// The generation that was published.
+        generation: u64,
+    },
+}
+
+/// Every core serves the new generation.
+#[derive(Clone, Debug, Serialize)]
+pub struct Active {
+    /// Its number.
+    pub generation: u64,
+    /// How many cores serve it: all.
+    pub cores: usize,
+    /// From the order to the last core.
+    pub took_ms: f64,
+    /// Where it was read.
+    pub config: String,
+    /// Warnings, as data.
+    pub complaints: serde_json::Value,
+    /// Warnings, for people.
+    pub report: String,
+}
+
+/// Nothing was changed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refused {
+    /// Why, in one line.
+    pub error: String,
+    /// Every complaint, as data.
+    pub complaints: serde_json::Value,
+    /// Every complaint with its place in the text, for people.
+    pub report: String,
+}
+
+impl Reloader {
+    /// Reloads, and logs how it went.
+    pub async fn reload(&mut self) -> Verdict {
+        let verdict = match self.attempt().await {
+            Ok(verdict) => verdict,
+            Err(refused) => Verdict::Refused(refused),
+        };
+        self.plane.reloaded(&verdict);
+        verdict.log(self.plane.live.current().generation);
+        verdict
+    }
+
+    async fn attempt(&mut self) -> Result<Verdict, Refused> {
+        let begun = clock::now();
+        let Wanted { config, text, warnings } = Wanted::read(&self.source, &self.config)?;
+        let name = self.source.to_string();
+        let serving = self.plane.live.current();
+        let names = names::resolve(&config, Some(&serving)).await;
+        let generation = serving.generation + 1;
+        drop(serving);
+
+        let mut compiled = Compiled::new(&config, generation, &self.plane.registry, &names, {
+            self.tallies.clone()
+        });
+        if config.listen != self.config.listen {
+            self.crew.listen(&config.listen).map_err(|why| Refused::because(why.0))?;
+        }
+        compiled.forget_absent();
+        self.plane.set_handlers(Handlers::of_config(&config));
+        self.plane.live.publish(compiled.table);
+        self.plane.registry.commit(compiled.draft);
+        self.crew.refresh();
+        self.tallies = compiled.tallies;
+        crate::log::set_level(config.log.level);
+        self.config = config;
+
+        if !self.served(generation).await {
+            return Ok(Verdict::Late { generation });
+        }
+        self.plane.live.collect();
+        Ok(Verdict::Active(Active {
+            generation,
+            cores: self.plane.registry.cores(),
+            took_ms: clock::now().since(begun).as_secs_f64() * 1000.0,
+            complaints: as_data(&warnings),
+            report: report(&name, &text, &warnings, Colour::Never),
+            config: name,
+        }))
+    }
+
+    async fn served(&self, generation: u64) -> bool {
+        let deadline = clock::now().after(SERVED_MAX);
+        while !self.plane.live.is_served(generation) {
+            if clock::now() >= deadline || self.plane.is_draining() {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        true
+    }
+}
+
+/// A configuration that may be taken over.
+#[derive(Debug)]
+struct Wanted {
+    config: Config,
+    text: String,
+    warnings: Vec<Complaint>,
+}
+
+impl Wanted {
+    fn read(source: &Source, running: &Config) -> Result<Self, Refused> {
+        let text = source.read_again().map_err(Refused::because)?;
+        let (config, warnings) = config::load(&text)
+            .map_err(|complaints| Refused::complaining(&source.to_string(), &text, &complaints))?;
+        let fixed = fixed_at_start(running, &config);
+        if fixed.is_empty() {
+            Ok(Self { config, text, warnings })
+        } else {
+            Err(Refused::restart(&fixed))
+        }
+    }
+}
+
+/// A table that is not published, with what it takes over.
+pub(super) struct Compiled {
+    pub(super) table: Table,
+    pub(super) draft: Draft,
+    pub(super) tallies: Tallies,
+}
+
+impl Compiled {
+    pub(super) fn new(
+        config: &Config,
+        generation: u64,
+        registry: &Registry,
+        names: &Names,
+        mut tallies: Tallies,
+    ) -> Self {
+        let mut draft = Draft::default();
+        let kept = Kept { breakers: registry, draft: &mut draft, tallies: &mut tallies };
+        let table = compile(config, generation, kept, |host, port| names.addresses(host, port));
+        Self { table, draft, tallies }
+    }
+
+    /// Forgets the counters of routes that this table does not have.
+    fn forget_absent(&mut self) {
+        let present: BTreeSet<&str> = self.table.routes.iter().map(|it| &*it.name).collect();
+        self.tallies.retain(|name| present.contains(name));
+    }
+}
+
+/// The keys that differ and are read at start only.
+fn fixed_at_start(running: &Config, wanted: &Config) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    if running.workers != wanted.workers {
+        keys.push("workers");
+    }
+    if running.driver != wanted.driver {
+        keys.push("io");
+    }
+    let same_admin = match (&running.admin, &wanted.admin) {
+        (None, None) => true,
+        (Some(a), Some(b)) => {
+            a.listen == b.listen && secrets::same(a.token.as_ref(), b.token.as_ref())
+        }
+        _ => false,
+    };
+    if !same_admin {
+        keys.push("admin");
+    }
+    keys
+}
+
+/// Complaints for people; nothing where there are none.
+#[must_use]
+pub fn report(name: &str, text: &str, complaints: &[Complaint], colour: Colour) -> String {
+    if complaints.is_empty() {
+        return String::new();
+    }
+    config::render(name, text, complaints, colour)
+}
+
+/// A report is many lines, a log line is one.
+pub(super) fn log_report(level: log::Level, report: &str) {
+    let lines = report.lines().filter(|line| !line.trim().is_empty());
+    lines.for_each(|line| log::log!(level, "{line}"));
+}
+
+fn as_data(complaints: &[Complaint]) -> serde_json::Value {
+    serde_json::to_value(complaints).unwrap_or_default()
+}
+
+impl Refused {
+    fn because(why: String) -> Self {
+        let report = format!("error: {why}\n");
+        Self { error: why, complaints: serde_json::Value::Array(Vec::new()), report }
+    }
+
+    fn complaining(name: &str, text: &str, complaints: &[Complaint]) -> Self {
+        Self {
+            error: format!("{name} is refused"),
+            complaints: as_data(complaints),
+            report: report(name, text, complaints, Colour::Never),
+        }
+    }
+
+    fn restart(keys: &[&str]) -> Self {
+        const REMEDY: &str = "restart fusebox to apply it, or put the old value back";
+        let fault = |key: &str| format!("`{key}` cannot change while the process runs");
+        let complaints = keys.iter().map(|key| {
+            let pointer = format!("/{key}");
+            serde_json::json!({"pointer": pointer, "message": fault(key), "remedy": REMEDY})
+        });
+        let report = keys.iter().map(|key| format!("error: {}\nhelp: {REMEDY}\n", fault(key)));
+        Self {
+            error: format!("{}: {REMEDY}", fault(&keys.join("`, `"))),
+            complaints: complaints.collect(),
+            report: report.collect(),
+        }
+    }
+}
+
+impl Verdict {
+    fn log(&self, serving: u64) {
+        match self {
+            Self::Active(active) => {
+                log_report(log::Level::Warn, &active.report);
+                log::info!("{}", active.line());
+            }
+            Self::Refused(refused) => {
+                log_report(log::Level::Error, &refused.report);
+                log::error!("reload refused, generation {serving} goes on: {}", refused.error);
+            }
+            Self::Late { generation } => log::error!("{}", late(*generation)),
+        }
+    }
+}
+
+impl Active {
+    /// The line that says so.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Self { generation, cores, took_ms, .. } = self;
+        format!("generation {generation} active on {cores} of {cores} cores after {took_ms:.1} ms")
+    }
+}
+
+/// The line that says that some core does not serve `generation`.
+#[must_use]
+pub fn late(generation: u64) -> String {
+    let seconds = SERVED_MAX.as_secs();
+    format!("generation {generation} is published, but not every core serves it after {seconds} s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Admin, Driver, Secret};
+    use crate::table::sample;
+
+    #[test]
+    fn a_file_that_is_not_good_is_refused_with_every_complaint() {
+        let running = sample::config(Vec::new());
+        let refused = Wanted::read(&Source::Stdin, &running).unwrap_err();
+        assert!(refused.error.ends_with("cannot be read again"), "{}", refused.error);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{ \"http\": 1").unwrap();
+        let source = Source::named(file.path());
+        let refused = Wanted::read(&source, &running).unwrap_err();
+        assert_eq!(refused.error, format!("{source} is refused"));
+        assert_eq!(refused.complaints.as_array().unwrap().len(), 1);
+        assert!(refused.report.contains(&source.to_string()), "{}", refused.report);
+    }
+
+    #[test]
+    fn keys_that_are_read_at_start_only_are_found() {
+        let running = sample::config(Vec::new());
+        let mut wanted = running.clone();
+        assert_eq!(fixed_at_start(&running, &wanted), [""; 0]);
+        wanted.listen.clear();
+        wanted.log.level = log::LevelFilter::Debug;
+        assert_eq!(fixed_at_start(&running, &wanted), [""; 0]);
+        wanted.driver = Driver::Epoll;
+        let listen = "127.0.0.1:9901".parse().unwrap();
+        wanted.admin = Some(Admin { listen, token: None });
+        assert_eq!(fixed_at_start(&running, &wanted), ["io", "admin"]);
+        let mut tokened = wanted.clone();
+        tokened.admin = Some(Admin { listen, token: Some(Secret::Env("T".to_owned())) });
+        assert_eq!(fixed_at_start(&wanted, &tokened), ["admin"]);
+        assert_eq!(fixed_at_start(&tokened, &tokened), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_fixed_at_start_is_named_with_the_remedy() {
+        let refused = Refused::restart(&["workers", "admin"]);
+        assert_eq!(
+            refused.error,
+            "`workers`, `admin` cannot change while the process runs: restart fusebox to apply it, \
+             or put the old value back"
+        );
+        assert_eq!(refused.complaints[1]["pointer"], "/admin");
+        assert_eq!(refused.report.lines().count(), 4);
+    }
+}

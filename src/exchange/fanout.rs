@@ -1,0 +1,315 @@
+//! The exchange with several services: all are asked at once, their answers become one.
+//!
+//! Enters: a chosen request with more than one call. Leaves: the merged response, sent; or a failure.
+//! Whole bodies are held, within the limits below. Cold by nature: it allocates.
+
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "cold: a fan-out holds whole bodies anyway"
+)]
+
+use std::io::Write;
+
+use futures_util::future::join_all;
+
+use super::Next;
+use super::choose::{Call, Chosen, Repeat};
+use super::client::Client;
+use super::fault::{Failure, Fault};
+use super::forward;
+use super::means::{Means, View};
+use super::merge::{Answer, Merged, Part, Reply, Response, merge};
+use super::receive::{self, Patience};
+use super::relay::Done;
+use super::upload::Waiting;
+use crate::breaker::outcome::Ending;
+use crate::clock;
+use crate::http1::answer::{Rendered, Say};
+use crate::http1::framing::{Body, Fed};
+use crate::http1::head::{Asked, Expect, Persist};
+use crate::rt::buffer::{Buf, Class};
+use crate::rt::deadline::Cut;
+use crate::rt::stream::Stream;
+use crate::stats::Count;
+use crate::table::Route;
+use crate::upstream::{From, Leased};
+
+/// The largest request body that is sent to several services.
+const REQUEST_MAX: usize = 1024 * 1024;
+
+/// The largest answer of one service that is merged.
+const ANSWER_MAX: usize = 8 * 1024 * 1024;
+
+/// Runs the exchange.
+pub(super) async fn fan_out<'v>(
+    client: &mut Client,
+    means: &'v Means,
+    view: &'v View,
+    chosen: &mut Chosen<'v>,
+    expect: Expect,
+) -> Result<Done, Failure> {
+    let body = whole_body(client, chosen.route, expect).await?;
+    let first = std::iter::once(&mut chosen.call);
+    let exchange = Exchange { means, view, route: chosen.route, body: &body };
+    let (asked, repeat) = (chosen.asked, chosen.repeat);
+    let calls = first.chain(&mut chosen.others);
+    let fetched = join_all(calls.map(|call| exchange.fetch(call, asked, repeat))).await;
+    let calls = std::iter::once(&chosen.call).chain(&chosen.others);
+    let parts: Vec<Part<'_>> = calls
+        .zip(&fetched)
+        .map(|(call, fetched)| Part {
+            service: &call.service.name,
+            merge: call.service.merge,
+            reply: reply(view, call, fetched),
+        })
+        .collect();
+    let (ending, answer) = match merge(&parts) {
+        Merged::Response(response) => (Ending::Answered(response.status), Ok(response)),
+        Merged::Failure(_) => (blame(&parts, &fetched), Err(None)),
+        Merged::Conflict(text) => {
+            (Ending::Conflict, Err(Some(Rendered::new(500, Say::Message(&text), ""))))
+        }
+    };
+    if let Err(None) = answer
+        && let Some(fault) = first_fault(&parts, &fetched)
+    {
+        return Err(fault.into());
+    }
+    let now = clock::now();
+    chosen.verdict.settle(ending, now);
+    client.seen = now;
+    match answer {
+        Ok(response) if chosen.route.generic_errors && response.status >= 500 => {
+            Err(Fault::Concealed(response.status).into())
+        }
+        Ok(response) => send(client, means, chosen.route, &response, asked).await,
+        Err(conflict) => {
+            let rendered = conflict.as_ref().unwrap_or(&view.table.answers.internal);
+            let answer =
+                if chosen.route.generic_errors { &view.table.answers.internal } else { rendered };
+            let limit = chosen.route.timeouts.body;
+            let next = client.answer(means, answer, None, limit).await;
+            Ok(Done { status: answer.status(), next })
+        }
+    }
+}
+
+/// What a service gave: status, header lines and body.
+struct Fetched {
+    status: u16,
+    headers: Vec<u8>,
+    body: Vec<u8>,
+}
+
+fn reply<'a>(view: &'a View, call: &Call<'a>, fetched: &'a Result<Fetched, Fault>) -> Reply<'a> {
+    match fetched {
+        Ok(Fetched { status, headers, body }) => {
+            Reply::Answer(Answer { status: *status, headers, body })
+        }
+        Err(fault) => {
+            let limit = call.limit.map(|limit| limit.answer);
+            Reply::Failure(fault.answer(&view.table, limit).unwrap_or(&view.table.answers.internal))
+        }
+    }
+}
+
+/// The fault that the merge put in the place of everything: of the first service that takes part.
+fn first_fault(parts: &[Part<'_>], fetched: &[Result<Fetched, Fault>]) -> Option<Fault> {
+    let counts = |part: &Part<'_>| part.merge == crate::config::Merge::Union;
+    let mut faults = parts.iter().zip(fetched).filter(|(part, _)| counts(part));
+    faults.find_map(|(_, fetched)| fetched.as_ref().err().copied())
+}
+
+fn blame(parts: &[Part<'_>], fetched: &[Result<Fetched, Fault>]) -> Ending {
+    first_fault(parts, fetched).map_or(Ending::Conflict, Fault::ending)
+}
+
+struct Exchange<'a, 'v> {
+    means: &'v Means,
+    view: &'v View,
+    route: &'v Route,
+    body: &'a [u8],
+}
+
+impl<'v> Exchange<'_, 'v> {
+    async fn fetch(
+        &self,
+        call: &mut Call<'v>,
+        asked: Asked,
+        repeat: Repeat,
+    ) -> Result<Fetched, Fault> {
+        let now = clock::now();
+        let mut out = self.message(&std::mem::replace(&mut call.out, Buf::sized(0)));
+        let mut leased = forward::lease(self.means, self.route, call, repeat, now).await?;
+        let patience = Patience { silence: self.route.timeouts.response, limit: call.limit };
+        loop {
+            let Some(stream) = leased.stream() else { return Err(Fault::CutShort) };
+            patience.arm(stream, clock::now());
+            // A peer that closes while it is written to may have answered before: reading tells.
+            (_, out) = stream.write(out).await;
+            match self.answer(leased, asked, &patience).await {
+                Err((Fault::Stale, From::Pool)) if repeat == Repeat::Idempotent => {
+                    self.means.process.count(&self.means.core, Count::Retried);
+                    leased = forward::dial(self.means, self.route, call).await?;
+                }
+                answered => return answered.map_err(|(fault, _)| fault),
+            }
+        }
+    }
+
+    /// The request's head, completed, and its body.
+    fn message(&self, head: &Buf) -> Buf {
+        let mut out = Buf::sized(head.len() + self.body.len() + 64);
+        let _ = out.put(head.filled());
+        let mut length = [0; 64];
+        let mut rest = &mut length[..];
+        let before = rest.len();
+        if !self.body.is_empty() {
+            let _ = write!(rest, "content-length: {}\r\n", self.body.len());
+        }
+        let _ = rest.write_all(b"\r\n");
+        let written = before - rest.len();
+        let _ = out.put(length.get(..written).unwrap_or_default());
+        let _ = out.put(self.body);
+        out
+    }
+
+    async fn answer(
+        &self,
+        leased: Leased,
+        asked: Asked,
+        patience: &Patience<'_>,
+    ) -> Result<Fetched, (Fault, From)> {
+        let from = leased.from;
+        let Some(stream) = leased.stream() else { return Err((Fault::CutShort, from)) };
+        let received = receive::head(self.means, self.view, stream, asked, patience).await;
+        let received = received.map_err(|fault| (fault, from))?;
+        let (head, mut buf) = (received.head, received.buf);
+        let headers = {
+            let fields = self.means.fields.borrow();
+            let start = fields.list().first().map_or(fields.end(), |field| field.name.start());
+            buf.filled().get(start..fields.end()).unwrap_or_default().to_vec()
+        };
+        buf.consume(head.len);
+        let (body, clean) = read_body(stream, buf, Body::new(head.framing), patience)
+            .await
+            .map_err(|fault| (fault, from))?;
+        if clean == Clean::Yes && head.persist == Persist::Keep {
+            leased.park(clock::now());
+        }
+        Ok(Fetched { status: head.status, headers, body })
+    }
+}
+
+/// Whether nothing lies behind a response's end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clean {
+    Yes,
+    No,
+}
+
+async fn read_body(
+    stream: &Stream,
+    mut buf: Buf,
+    mut framing: Body,
+    patience: &Patience<'_>,
+) -> Result<(Vec<u8>, Clean), Fault> {
+    let mut body = Vec::new();
+    loop {
+        let filled = buf.filled();
+        let fed = framing.feed(filled, |range| {
+            body.extend_from_slice(filled.get(range).unwrap_or_default());
+        });
+        match fed {
+            Fed::Bad => return Err(Fault::Malformed),
+            Fed::Done(used) if used == buf.len() => return Ok((body, Clean::Yes)),
+            Fed::Done(_) => return Ok((body, Clean::No)),
+            Fed::More if body.len() > ANSWER_MAX => return Err(Fault::Malformed),
+            Fed::More => {}
+        }
+        buf.clear();
+        patience.arm(stream, clock::now());
+        let (read, back) = stream.read(buf).await;
+        buf = back;
+        match read {
+            Ok(1..) => {}
+            Ok(0) if matches!(framing, Body::UntilClose) && stream.deadline.fired().is_none() => {
+                return Ok((body, Clean::No));
+            }
+            Ok(0) | Err(_) => return Err(Fault::of_upstream(stream)),
+        }
+    }
+}
+
+/// Reads the request's body whole.
+async fn whole_body(
+    client: &mut Client,
+    route: &Route,
+    expect: Expect,
+) -> Result<Vec<u8>, Failure> {
+    let Client { stream, buf, body: framing, seen, .. } = client;
+    let waiting = Waiting::new(stream, route.timeouts.body);
+    let max = route
+        .body_bytes_max
+        .map_or(REQUEST_MAX, |max| usize::try_from(max).unwrap_or(usize::MAX).min(REQUEST_MAX));
+    let mut body = Vec::new();
+    let mut invitation = Some(expect).filter(|expect| *expect == Expect::Continue);
+    loop {
+        if !framing.is_over() {
+            let filled = buf.filled();
+            let fed = framing.feed(filled, |range| {
+                body.extend_from_slice(filled.get(range).unwrap_or_default());
+            });
+            match fed {
+                Fed::Bad => return Err(Fault::ClientMalformed.into()),
+                Fed::Done(used) => buf.consume(used),
+                Fed::More => buf.clear(),
+            }
+        }
+        if body.len() > max {
+            return Err(Fault::ClientTooLarge.into());
+        }
+        if framing.is_over() {
+            return Ok(body);
+        }
+        if invitation.take().is_some() {
+            forward::invite(&waiting, *seen).await?;
+        }
+        let room = std::mem::replace(buf, Buf::new(Class::Small));
+        waiting.begin(clock::now(), Cut::Read);
+        let (read, back) = stream.read(room).await;
+        waiting.end();
+        *buf = back;
+        if !matches!(read, Ok(1..)) {
+            return Err(Fault::of_client(stream).into());
+        }
+    }
+}
+
+/// Sends a merged response.
+async fn send(
+    client: &mut Client,
+    means: &Means,
+    route: &Route,
+    response: &Response<'_>,
+    asked: Asked,
+) -> Result<Done, Failure> {
+    let status = response.status;
+    let mut extra = response.headers.clone();
+    if let Some(kind) = response.content_type {
+        extra.extend([b"content-type: ", kind, b"\r\n"].concat());
+    }
+    let rendered = Rendered::from_bytes(status, &extra, &response.body);
+    debug_assert!(
+        asked == Asked::Body || client.manner.send == crate::http1::answer::Send::HeadOnly
+    );
+    let next = client.answer(means, &rendered, None, route.timeouts.body).await;
+    match next {
+        Next::Reset => {
+            let fault = Fault::of_client(&client.stream);
+            Err(Failure { fault, sent: super::fault::Sent::Head(status) })
+        }
+        next => Ok(Done { status, next }),
+    }
+}
