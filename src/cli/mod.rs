@@ -123,13 +123,13 @@ fn obey(command: Command) -> Exit {
         Command::Check(file) => with_config(&file, |loaded| check(&loaded)),
         Command::Table(file) => with_config(&file, |loaded| table(&loaded)),
         Command::Reload { config, admin } => ask_reload(config, admin),
-        Command::Emit { what: Asset::Schema } => print(&config::schema::schema()),
+        Command::Emit { what: Asset::Schema } => print(&config::schema()),
         Command::Demo => fail("the demo is not built yet"),
     }
 }
 
 fn run(loaded: Loaded) -> Exit {
-    let report = loaded.report(Colour::Never);
+    let report = loaded.report(Colour::Plain);
     match control::run(loaded.config, loaded.source, &report) {
         Ok(never) => match never {},
         Err(why) => fail(&why.0),
@@ -213,7 +213,7 @@ impl Loaded {
 }
 
 fn colour() -> Colour {
-    if crate::log::coloured() { Colour::Always } else { Colour::Never }
+    if crate::log::coloured() { Colour::Ansi } else { Colour::Plain }
 }
 
 fn counted(count: usize, noun: &str) -> String {
@@ -237,8 +237,8 @@ fn complain(text: &str) {
 
 fn fail(why: &str) -> Exit {
     let error = match colour() {
-        Colour::Always => "\x1b[1;31merror\x1b[0m",
-        Colour::Never => "error",
+        Colour::Ansi => "\x1b[1;31merror\x1b[0m",
+        Colour::Plain => "error",
     };
     complain(&format!("{error}: {why}\n"));
     Exit::Failed

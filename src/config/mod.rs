@@ -4,13 +4,33 @@
 //! resolved, every number in range; or all complaints at once. Pure: touches no network, no clock
 //! and no file. `table::compile` turns a `Config` into what the cores read.
 
-pub mod schema;
-mod stub;
-pub use stub::{Colour, Complaint, load, render};
+mod address;
+mod breaker;
+mod check;
+mod complaint;
+pub mod document;
+mod load;
+mod pattern;
+mod place;
+mod report;
+mod schema;
+pub mod span;
+mod unbuilt;
+pub mod units;
+mod url;
+mod walk;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
+
+pub use complaint::{COMPLAINTS_MAX, Code, Colour, Complaint, Severity, render};
+pub use load::load;
+pub use schema::schema;
+pub use unbuilt::{NotBuilt, not_built};
 
 use crate::breaker::policy::Policy;
 

@@ -130,7 +130,7 @@ impl Reloader {
             cores: self.plane.registry.cores(),
             took_ms: clock::now().since(begun).as_secs_f64() * 1000.0,
             complaints: as_data(&warnings),
-            report: report(&name, &text, &warnings, Colour::Never),
+            report: report(&name, &text, &warnings, Colour::Plain),
             config: name,
         }))
     }
@@ -248,7 +248,7 @@ impl Refused {
         Self {
             error: format!("{name} is refused"),
             complaints: as_data(complaints),
-            report: report(name, text, complaints, Colour::Never),
+            report: report(name, text, complaints, Colour::Plain),
         }
     }
 

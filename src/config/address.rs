@@ -1,0 +1,132 @@
+//! Addresses that the process itself listens on.
+//!
+//! Enters: `listen` and `admin` as written. Leaves: socket addresses, each once, and the rule that
+//! an admin API which others can reach has a token. Resolves no names.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::complaint::{Code, quoted};
+use super::document::{self, OneOrMany, WordOr};
+use super::place::At;
+use super::report::Report;
+use super::unbuilt::UNIX;
+use super::{Admin, Secret};
+
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+
+type Listen = OneOrMany<WordOr<String, document::Listener>>;
+
+/// The addresses to serve.
+pub(super) fn listen(listen: Option<&Listen>, report: &mut Report) -> Vec<SocketAddr> {
+    let Some(listen) = listen else {
+        return vec![LISTEN];
+    };
+    let root = At::ROOT.key("listen");
+    let mut found: Vec<(SocketAddr, String)> = Vec::new();
+    let mut written = 0;
+    for (nth, listener) in listen.iter() {
+        written += 1;
+        let entry = nth.map_or(root, |nth| root.nth(nth));
+        let (at, text) = match listener {
+            WordOr::Word(text) => (entry, Some(text)),
+            WordOr::Object(listener) => (entry.key("address"), listener.address.as_ref()),
+        };
+        let Some(address) = text.and_then(|text| address(text, &at, report)) else {
+            continue;
+        };
+        // Port 0 asks for any free port: twice is two ports.
+        let twin = found.iter().find(|(other, _)| *other == address && address.port() != 0);
+        if let Some((_, other)) = twin {
+            let other = other.clone();
+            let message = format!("`{address}` is listened on twice");
+            report.value(Code::BadAddress, &at, message, "keep one of the two");
+            report.point_at(other, "first written here");
+            continue;
+        }
+        found.push((address, at.to_string()));
+    }
+    if written == 0 {
+        let message = "the list of addresses is empty".to_owned();
+        report.value(Code::Missing, &root, message, "add an address, or leave `listen` out");
+    }
+    found.into_iter().map(|(address, _)| address).collect()
+}
+
+/// The admin API; `None`: it is off.
+pub(super) fn admin(
+    admin: Option<&WordOr<document::Off, document::Admin>>,
+    served: &[SocketAddr],
+    report: &mut Report,
+) -> Option<Admin> {
+    let document = match admin {
+        None => return Some(Admin { listen: ADMIN, token: None }),
+        Some(WordOr::Word(document::Off)) => return None,
+        Some(WordOr::Object(admin)) => admin,
+    };
+    let root = At::ROOT.key("admin");
+    let token = document.token.as_ref().and_then(|token| secret(token, &root.key("token"), report));
+    let at = root.key("listen");
+    let listen = match &document.listen {
+        None => ADMIN,
+        Some(text) => address(text, &at, report)?,
+    };
+    if !listen.ip().is_loopback() && document.token.is_none() {
+        let message = format!("the admin API on `{listen}` can be reached from elsewhere");
+        report.value(Code::BadAddress, &at, message, "add a `token`, or listen on 127.0.0.1");
+    }
+    if served.contains(&listen) && listen.port() != 0 {
+        let message = format!("`{listen}` is in `listen` already");
+        report.value(Code::BadAddress, &at, message, "give the admin API its own port");
+    }
+    Some(Admin { listen, token })
+}
+
+fn address(text: &str, at: &At<'_>, report: &mut Report) -> Option<SocketAddr> {
+    if text.starts_with("unix:") {
+        let message = format!("`unix:` is not built yet: {}", UNIX.says);
+        report.value(Code::NotBuilt, at, message, UNIX.remedy);
+        return None;
+    }
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    if let Ok(ip) = text.parse() {
+        let message = format!("{} has no port", quoted(text));
+        let remedy = format!("write `{}`", SocketAddr::new(ip, 8080));
+        report.value(Code::BadAddress, at, message, &remedy);
+        return None;
+    }
+    let remedy = match text.rsplit_once(':') {
+        Some(("", port)) => format!("write `0.0.0.0:{port}`"),
+        Some(("localhost", port)) => format!("write `127.0.0.1:{port}`: names are not looked up"),
+        _ => "write an IP address and port, as in `0.0.0.0:8080` or `[::]:8080`".to_owned(),
+    };
+    let message = format!("{} is not an address and port", quoted(text));
+    report.value(Code::BadAddress, at, message, &remedy);
+    None
+}
+
+fn secret(
+    secret: &WordOr<String, document::Secret>,
+    at: &At<'_>,
+    report: &mut Report,
+) -> Option<Secret> {
+    let empty = |text: &str| text.is_empty();
+    let found = match secret {
+        WordOr::Word(text) if !empty(text) => Secret::Literal(text.clone()),
+        WordOr::Object(document::Secret { env: Some(env), file: None }) if !empty(env) => {
+            Secret::Env(env.clone())
+        }
+        WordOr::Object(document::Secret { env: None, file: Some(file) }) if !empty(file) => {
+            Secret::File(file.clone())
+        }
+        _ => {
+            let message = "a secret needs exactly one source, and not an empty one".to_owned();
+            let remedy = r#"write a string, {"env": "NAME"} or {"file": "path"}"#;
+            report.value(Code::Missing, at, message, remedy);
+            return None;
+        }
+    };
+    Some(found)
+}

@@ -1,0 +1,120 @@
+//! Text → Config, step by step.
+//!
+//! Enters: the text of a document. Leaves: a [`Config`] with advice, or every complaint at once.
+//! Pure: no file, no clock, no network; and no text makes it panic.
+
+use jsonc_parser::common::Range;
+use jsonc_parser::errors::ParseError;
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+
+use super::complaint::{self, Code, Complaint, Fault, Severity};
+use super::document::Document;
+use super::report::Report;
+use super::{Config, check, walk};
+
+/// Longer texts are refused: the largest table we serve takes a quarter of it.
+const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Reads a document. On success the complaints are advice.
+///
+/// # Errors
+/// Everything that is wrong with it, sorted by place.
+pub fn load(text: &str) -> Result<(Config, Vec<Complaint>), Vec<Complaint>> {
+    let mut faults = Vec::new();
+    let config = read(text, &mut faults);
+    let (errors, advice): (Vec<Fault>, Vec<Fault>) =
+        faults.into_iter().partition(|fault| fault.code.severity() == Severity::Error);
+    match config {
+        Some(config) if errors.is_empty() => Ok((config, complaint::complaints(text, advice))),
+        _ => Err(complaint::complaints(text, errors)),
+    }
+}
+
+fn read(text: &str, faults: &mut Vec<Fault>) -> Option<Config> {
+    if text.len() > TEXT_BYTES_MAX {
+        let message = format!("the document has {} bytes", text.len());
+        faults.push(syntax(0..0, message, "keep it below 16 MiB"));
+        return None;
+    }
+    // A byte order mark is no part of the document, but positions count it: blank it out.
+    let unmarked = text.strip_prefix('\u{feff}').map(|rest| format!("   {rest}"));
+    let source = unmarked.as_deref().unwrap_or(text);
+    let root = match parse_to_ast(source, &CollectOptions::default(), &STRICT) {
+        Ok(parsed) => parsed.value,
+        Err(error) => {
+            faults.push(refusal(source, &error));
+            return None;
+        }
+    };
+    let Some(root) = root else {
+        let remedy = r#"write an object, as in { "http": { "routes": { … } } }"#;
+        faults.push(syntax(0..0, "the document is empty".to_owned(), remedy));
+        return None;
+    };
+    let clean = walk::walk(&root, faults);
+    let document: Document = match serde_json::from_str(&clean.json) {
+        Ok(document) => document,
+        Err(error) => {
+            // Never seen: the walk lets through only what decodes.
+            let message = format!("the document cannot be decoded: {error}");
+            faults.push(syntax(0..0, message, "compare it with the schema"));
+            return None;
+        }
+    };
+    let mut report = Report::default();
+    let config = check::config(&document, &mut report);
+    faults.extend(report.faults(&root, &clean.faulty));
+    Some(config)
+}
+
+/// JSON with comments and trailing commas, and nothing looser.
+const STRICT: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_trailing_commas: true,
+    allow_loose_object_property_names: false,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
+
+fn syntax(range: std::ops::Range<usize>, message: String, remedy: &str) -> Fault {
+    Fault {
+        code: Code::Syntax,
+        pointer: String::new(),
+        range,
+        message,
+        remedy: remedy.to_owned(),
+        other: None,
+    }
+}
+
+fn refusal(text: &str, error: &ParseError) -> Fault {
+    let Range { start, end } = error.range();
+    let start = start.min(text.len());
+    let said = error.kind().to_string();
+    let mut letters = said.chars();
+    let first = letters.next().map(|c| c.to_lowercase().to_string()).unwrap_or_default();
+    let message = format!("this is not JSON: {first}{}", letters.as_str());
+    syntax(start..end.clamp(start, text.len()), message, remedy_of(&said))
+}
+
+/// What to do about the parser's words.
+fn remedy_of(said: &str) -> &'static str {
+    const REMEDIES: [(&str, &str); 9] = [
+        ("comma", "separate entries with one comma"),
+        ("ingle-quoted", "write strings in double quotes"),
+        ("nterminated", "close what was opened here"),
+        ("string for object property", "write keys in double quotes"),
+        ("colon", "write `\"key\": value`"),
+        ("word", "write strings in double quotes"),
+        ("more than one", "keep one object; all the rest belongs inside it"),
+        ("depth", "flatten it: no key of a configuration is that deep"),
+        ("close", "remove it, or open it before"),
+    ];
+    let found = REMEDIES.iter().find(|(part, _)| said.contains(part));
+    found.map_or("write JSON; comments and trailing commas are allowed", |(_, remedy)| remedy)
+}

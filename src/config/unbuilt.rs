@@ -1,0 +1,180 @@
+//! What the contract has and this version does not serve yet.
+//!
+//! Enters: a key, and its value as JSON. Leaves: the row that says it is not built. Owns the one
+//! list of such keys; the manual is checked against it.
+
+/// A key, or some of its values, that this version does not serve yet.
+#[derive(Clone, Copy, Debug)]
+pub struct NotBuilt {
+    /// The object it is a key of, as the schema names it; `document`: the top level.
+    pub section: &'static str,
+    /// The key.
+    pub key: &'static str,
+    /// What comes later.
+    pub says: &'static str,
+    /// What to write until then.
+    pub remedy: &'static str,
+    /// Whether a value, as compact JSON, is served already.
+    served: fn(&str) -> bool,
+}
+
+/// Every key, or value of a key, that is not built yet.
+#[must_use]
+pub const fn not_built() -> &'static [NotBuilt] {
+    &ROWS
+}
+
+/// The row that refuses `key` of `section` with the value `json`.
+pub(super) fn row(section: &str, key: &str, json: &str) -> Option<&'static NotBuilt> {
+    ROWS.iter().find(|row| row.section == section && row.key == key && !(row.served)(json))
+}
+
+/// Unix sockets among the addresses.
+pub(super) const UNIX: NotBuilt = NotBuilt {
+    section: "document",
+    key: "listen",
+    says: "listening on unix sockets comes later",
+    remedy: r#"write an address and port, as in "127.0.0.1:8080""#,
+    served: told_elsewhere,
+};
+
+/// TLS towards services.
+pub(super) const HTTPS: NotBuilt = NotBuilt {
+    section: "service",
+    key: "url",
+    says: "TLS towards services comes later",
+    remedy: "write an http: URL",
+    served: told_elsewhere,
+};
+
+const fn row_of(
+    section: &'static str,
+    key: &'static str,
+    says: &'static str,
+    remedy: &'static str,
+    served: fn(&str) -> bool,
+) -> NotBuilt {
+    NotBuilt { section, key, says, remedy, served }
+}
+
+const LEAVE_OUT: &str = "leave it out";
+
+/// Refused where the value is read: it takes more than a look at its JSON.
+const fn told_elsewhere(_: &str) -> bool {
+    true
+}
+
+/// Served in no value.
+const fn never(_: &str) -> bool {
+    false
+}
+
+const ROWS: [NotBuilt; 35] = [
+    UNIX,
+    HTTPS,
+    row_of("admin", "listen", UNIX.says, UNIX.remedy, UNIX.served),
+    row_of(
+        "document",
+        "state",
+        "state shared by Redis comes later",
+        "leave it out, or write \"memory\"",
+        |json| matches!(json, "\"memory\"" | "{\"type\":\"memory\"}" | "{}"),
+    ),
+    row_of("document", "stats", "series of breaker events come later", LEAVE_OUT, never),
+    row_of("log", "access", "the access log comes later", "write \"off\"", |json| {
+        json == "\"off\""
+    }),
+    row_of("log", "format", "the access log comes later", LEAVE_OUT, never),
+    row_of("log", "file", "log files come later; lines go to standard error", LEAVE_OUT, never),
+    row_of(
+        "http",
+        "forwarded",
+        "trusted peers and other forwarding headers come later",
+        "leave it out",
+        default_forwarded,
+    ),
+    row_of("timeouts", "tunnel", "upgraded connections come later", LEAVE_OUT, never),
+    row_of("routeTimeouts", "tunnel", "upgraded connections come later", LEAVE_OUT, never),
+    row_of("handler", "type", "only handlers of type log are built", "write \"log\"", |json| {
+        json == "\"log\""
+    }),
+    row_of("service", "type", "services behind Redis come later", "write \"http\"", |json| {
+        json == "\"http\""
+    }),
+    row_of("service", "url", "several URLs per service come later", "write one URL", |json| {
+        !json.starts_with('[') || element_count(json) <= 1
+    }),
+    row_of("service", "balance", "balancing comes later", LEAVE_OUT, |json| {
+        json == "\"leastRequests\""
+    }),
+    row_of(
+        "service",
+        "circuitBreaker",
+        "breakers of a service's own come later",
+        "write it on the route",
+        never,
+    ),
+    row_of("service", "retry", "retries by rule come later", LEAVE_OUT, never),
+    row_of("service", "stage", "stages come later", LEAVE_OUT, never),
+    row_of("service", "mergeField", "merge fields come later", LEAVE_OUT, never),
+    row_of("service", "awaitResponse", "sending without waiting comes later", LEAVE_OUT, |json| {
+        json == "true"
+    }),
+    row_of("service", "onError", "stand-ins for a failed service come later", LEAVE_OUT, |json| {
+        json == "\"fail\""
+    }),
+    row_of("service", "mapping", "mapping of requests comes later", LEAVE_OUT, never),
+    row_of(
+        "circuitBreaker",
+        "disableStats",
+        "series of breaker events come later",
+        LEAVE_OUT,
+        |json| json == "false",
+    ),
+    row_of(
+        "circuitBreaker",
+        "statsConfig",
+        "series of breaker events come later",
+        LEAVE_OUT,
+        never,
+    ),
+    row_of("circuitBreaker", "mode", "shadow and off modes come later", LEAVE_OUT, |json| {
+        json == "\"enforce\""
+    }),
+    row_of("circuitBreaker", "scope", "service and target scopes come later", LEAVE_OUT, |json| {
+        json == "\"route\""
+    }),
+    row_of(
+        "circuitBreaker",
+        "window",
+        "sliding windows in these words come later",
+        "write \"fixed\", or `maxErrors` with `duration`, which slide",
+        |json| json != "\"sliding\"",
+    ),
+    row_of(
+        "circuitBreaker",
+        "consecutiveFailures",
+        "runs of failures come later",
+        LEAVE_OUT,
+        never,
+    ),
+    row_of("circuitBreaker", "failureRate", "shares of failures come later", LEAVE_OUT, never),
+    row_of("circuitBreaker", "minRequests", "shares of failures come later", LEAVE_OUT, never),
+    row_of("circuitBreaker", "slowCall", "shares of slow exchanges come later", LEAVE_OUT, never),
+    row_of("circuitBreaker", "halfOpen", "rounds of several probes come later", LEAVE_OUT, never),
+    row_of("circuitBreaker", "ramp", "gradual return comes later", LEAVE_OUT, never),
+    row_of("circuitBreaker", "backoff", "growing open times come later", LEAVE_OUT, never),
+    row_of("circuitBreaker", "fallback", "fallbacks come later", LEAVE_OUT, never),
+];
+
+fn element_count(json: &str) -> usize {
+    serde_json::from_str::<Vec<serde::de::IgnoredAny>>(json).map_or(0, |list| list.len())
+}
+
+fn default_forwarded(json: &str) -> bool {
+    let Ok(value) = serde_json::from_str::<serde_json::Value>(json) else {
+        return false;
+    };
+    let default = serde_json::json!({ "trust": [], "emit": ["x-forwarded"] });
+    ["trust", "emit"].iter().all(|key| value.get(key).is_none_or(|own| *own == default[key]))
+}
