@@ -4,7 +4,7 @@
 //! counters of routes across reloads, by name. A core adds with a plain load and store to its own
 //! cache line; nothing is shared but the reading.
 
-#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

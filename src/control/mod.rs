@@ -113,7 +113,7 @@ pub async fn start(config: Config, source: Source) -> Result<Running, StartError
     let process = Arc::new(Process::new(cores));
     let events_dropped = Arc::new(AtomicU64::new(0));
     let (report, notices) = events::queue(Arc::clone(&events_dropped));
-    let crew = Crew::start(Plan {
+    let crew = Crew::start(&Plan {
         listen: config.listen.clone(),
         workers: cores,
         driver: config.driver,

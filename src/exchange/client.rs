@@ -3,7 +3,7 @@
 //! Enters: a connection, filled in by `downstream`. Leaves: our own answers, sent. Owns what was
 //! received and not yet used.
 
-#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -5,7 +5,7 @@
 //! waiting (route, breaker, outgoing head), `forward` runs the exchange with one service, `fanout`
 //! with several; `upload` and `relay` move bodies. Owns nothing that outlives the request.
 
-#![deny(clippy::disallowed_types, clippy::disallowed_macros)]
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 mod choose;
 pub mod client;

@@ -82,7 +82,7 @@ type Ready = Result<(Tier, Option<Refused>), Refused>;
 
 impl Crew {
     /// Binds every address, then starts the workers; returns once all of them accept.
-    pub fn start(plan: Plan) -> Result<Self, StartError> {
+    pub fn start(plan: &Plan) -> Result<Self, StartError> {
         let mut crew = Self {
             posts: Vec::with_capacity(plan.workers),
             addresses: Vec::new(),
@@ -93,7 +93,7 @@ impl Crew {
         // Bound before any worker runs: a taken port is said before anything is served.
         let bound = bind_all(&plan.listen, plan.workers)?;
         for index in 0..plan.workers {
-            crew.hire(index, &plan)?;
+            crew.hire(index, plan)?;
         }
         crew.hand_out(bound);
         Ok(crew)
