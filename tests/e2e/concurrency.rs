@@ -1,0 +1,109 @@
+//! The breaker's two hard promises under many connections and two workers.
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::client::Client;
+use crate::document::guarded;
+use crate::origin::{Origin, Reply};
+use crate::proxy::Proxy;
+use crate::wait::{self, Gate, pass};
+
+const CLIENTS: usize = 64;
+
+/// Sends one request on each connection, all at once; returns their statuses.
+fn at_once(clients: Vec<Client>) -> Vec<u16> {
+    let barrier = Arc::new(Barrier::new(clients.len()));
+    let ask = |mut client: Client| {
+        let barrier = Arc::clone(&barrier);
+        thread::spawn(move || {
+            barrier.wait();
+            client.get("/guarded").status
+        })
+    };
+    let asking: Vec<_> = clients.into_iter().map(ask).collect();
+    asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+}
+
+/// Connections that both workers have taken over.
+fn connected(proxy: &Proxy) -> Vec<Client> {
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(proxy.address())).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/nowhere").status, 404);
+    }
+    clients
+}
+
+#[test]
+fn half_open_lets_exactly_one_of_many_requests_through() {
+    let gate = Arc::new(Gate::default());
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |_, nth| match nth {
+        0 => Reply::text(500, "no"),
+        1 => Reply::text(200, "probe").behind(&held),
+        _ => Reply::text(200, "yes"),
+    });
+    let breaker = json!({ "maxFailures": 1, "resetTimeout": 150, "timeout": "1 minute" });
+    let proxy = Proxy::start(&guarded(&origin, breaker));
+    let clients = connected(&proxy);
+    assert_eq!(proxy.get("/guarded").status, 500);
+    pass(Duration::from_millis(160));
+    let asking = thread::spawn(move || at_once(clients));
+    wait::until("refusals beside the probe", || {
+        proxy.breaker("GET /guarded")["counts"]["refused"].as_u64() >= Some(CLIENTS as u64 - 1)
+    });
+    assert_eq!(origin.count(), 2, "the failure and one probe");
+    assert_eq!(proxy.state("GET /guarded"), "half_open");
+    gate.open();
+    let statuses = asking.join().unwrap();
+    let admitted = statuses.iter().filter(|status| **status == 200).count();
+    let refused = statuses.iter().filter(|status| **status == 503).count();
+    assert_eq!((admitted, refused), (1, CLIENTS - 1));
+    wait::until("closed", || proxy.state("GET /guarded") == "closed");
+}
+
+#[test]
+fn after_the_kth_failure_no_worker_admits_another_request() {
+    const K: usize = 10;
+    let origin = Origin::start(|_, _| Reply::text(500, "no"));
+    let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": K })));
+    let mut clients = connected(&proxy);
+    for client in clients.iter_mut().take(K) {
+        assert_eq!(client.get("/guarded").status, 500);
+    }
+    assert_eq!(at_once(clients), [503; CLIENTS]);
+    assert_eq!(origin.count(), K);
+}
+
+#[test]
+fn requests_already_on_their_way_are_all_that_passes_a_trip() {
+    let gate = Arc::new(Gate::default());
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |_, _| Reply::text(500, "no").behind(&held));
+    let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": 10 })));
+    let clients = connected(&proxy);
+    let asking = thread::spawn(move || at_once(clients));
+    origin.await_requests(CLIENTS);
+    gate.open();
+    assert_eq!(asking.join().unwrap(), [500; CLIENTS]);
+    assert_eq!(at_once(connected(&proxy)), [503; CLIENTS]);
+    assert_eq!(origin.count(), CLIENTS);
+}
+
+#[test]
+fn connections_that_hammer_a_failing_route_pass_at_most_their_own_number_beyond_the_threshold() {
+    const K: usize = 10;
+    let origin = Origin::start(|_, _| Reply::text(500, "no"));
+    let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": K })));
+    let hammer =
+        |mut client: Client| thread::spawn(move || while client.get("/guarded").status == 500 {});
+    let hammering: Vec<_> = connected(&proxy).into_iter().map(hammer).collect();
+    for thread in hammering {
+        thread.join().unwrap();
+    }
+    let passed = origin.count();
+    assert!((K..K + CLIENTS).contains(&passed), "{passed} passed");
+}

@@ -1,0 +1,70 @@
+//! Routes with several services: one answer out of many.
+
+use serde_json::{Value, json};
+
+use crate::document::routes;
+use crate::origin::{Origin, Reply};
+use crate::proxy::Proxy;
+
+/// `GET /users` to both origins; `extra` is added to the second service.
+fn both(first: &Origin, second: &Origin, extra: Value) -> Value {
+    let mut messaging = json!({ "url": second.url("/messages") });
+    messaging.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    routes(json!({ "/users": { "GET": { "services": {
+        "userservice": { "url": first.url("/users") },
+        "messagingservice": messaging,
+    } } } }))
+}
+
+fn users() -> Origin {
+    Origin::start(|_, _| Reply::json(200, &json!({ "user": 1 })))
+}
+
+#[test]
+fn rt7_two_objects_are_answered_as_their_union() {
+    let second = Origin::start(|_, _| Reply::json(200, &json!({ "messages": 10 })));
+    let first = users();
+    let proxy = Proxy::start(&both(&first, &second, json!({})));
+    let merged = proxy.get("/users");
+    assert_eq!(merged.status, 200);
+    assert_eq!(merged.json(), json!({ "user": 1, "messages": 10 }));
+    assert!(merged.header("content-type").unwrap().starts_with("application/json"), "{merged:?}");
+    assert_eq!((first.count(), second.count()), (1, 1));
+}
+
+#[test]
+fn rt8_a_service_that_does_not_merge_is_ignored_errors_included() {
+    let second = Origin::start(|_, nth| match nth {
+        0 => Reply::json(200, &json!({ "messages": 10 })),
+        _ => Reply::text(500, "ignored"),
+    });
+    let first = users();
+    let proxy = Proxy::start(&both(&first, &second, json!({ "merge": false })));
+    for _ in 0..2 {
+        let merged = proxy.get("/users");
+        assert_eq!((merged.status, merged.json()), (200, json!({ "user": 1 })));
+    }
+    second.await_requests(2);
+}
+
+#[test]
+fn rt9_an_object_next_to_text_is_a_500_that_names_the_service_and_both_kinds() {
+    let second = Origin::saying("hello");
+    let first = users();
+    let proxy = Proxy::start(&both(&first, &second, json!({})));
+    let conflict = proxy.get("/users");
+    assert_eq!(conflict.status, 500);
+    let text = conflict.text();
+    assert!(text.contains("messagingservice"), "{text}");
+    assert!(text.contains("string") && text.contains("object"), "{text}");
+}
+
+#[test]
+fn the_first_error_in_the_order_of_the_document_is_the_answer() {
+    let second = Origin::start(|_, _| Reply::text(404, "no messages"));
+    let first = users();
+    let proxy = Proxy::start(&both(&first, &second, json!({})));
+    let failed = proxy.get("/users");
+    assert_eq!((failed.status, failed.text()), (404, "no messages"));
+    assert_eq!(failed.header("content-type"), Some("text/plain"));
+}

@@ -1,0 +1,63 @@
+//! System calls that the standard library does not offer; the only unsafe code of the harness.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+/// Signals a test sends to a proxy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Signal {
+    /// Reload.
+    Hangup = libc::SIGHUP as isize,
+    /// Drain and end.
+    Terminate = libc::SIGTERM as isize,
+    /// Drain and end, from a terminal.
+    Interrupt = libc::SIGINT as isize,
+}
+
+/// Sends `signal` to the child process `pid`.
+#[expect(unsafe_code, reason = "kill(2) has no safe form in the standard library")]
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).unwrap();
+    // SAFETY: kill takes two integers; the caller holds the child, so its pid is not reused.
+    let sent = unsafe { libc::kill(pid, signal as i32) };
+    assert_eq!(sent, 0, "kill: {}", io::Error::last_os_error());
+}
+
+/// Closes the connection so that the peer sees a reset.
+pub(crate) fn reset(stream: TcpStream) {
+    let socket = socket2::Socket::from(stream);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// Makes `io_uring_setup` fail with `EPERM` in the process that `command` starts, as the seccomp
+/// profile of a container does.
+#[expect(unsafe_code, reason = "a seccomp filter must be set between fork and exec")]
+pub(crate) fn refuse_uring(command: &mut Command) {
+    // SAFETY: the closure runs in the forked child, allocates nothing and makes two prctl calls.
+    unsafe { command.pre_exec(install_filter) };
+}
+
+/// Installs the filter in this process.
+#[expect(unsafe_code, reason = "prctl(2) has no safe form in the standard library")]
+fn install_filter() -> io::Result<()> {
+    let number = u32::try_from(libc::SYS_io_uring_setup).map_err(|_| io::ErrorKind::Other)?;
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+    let step = |code: u32, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let mut program = [
+        // The system call's number is the first word of seccomp_data.
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number),
+        step(libc::BPF_RET | libc::BPF_K, 0, refuse),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+    // SAFETY: both calls read their arguments only; `filter` points at `program`, which lives on.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
+    };
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

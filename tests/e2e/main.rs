@@ -1,0 +1,38 @@
+//! The binary from outside: started as a process, spoken to over sockets, stopped by signals.
+//!
+//! Harness: `proxy` runs the binary, `origin` stands behind it, `client` before it, `kernel` holds
+//! the system calls, `wait` the deadlines, `document` writes configurations. The other modules are
+//! tests, one subject each. No fixed ports, loopback only. `FUSEBOX_E2E_DRIVER` picks the I/O driver
+//! of every proxy whose document names none.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise, and sleeps and reads files on threads of its own"
+)]
+
+mod client;
+mod document;
+mod kernel;
+mod origin;
+mod proxy;
+mod wait;
+
+mod admin;
+mod bodies;
+mod breaker;
+mod cli;
+mod concurrency;
+mod connections;
+mod drivers;
+mod failures;
+mod fanout;
+mod framing;
+mod headers;
+mod lifecycle;
+mod limits;
+mod reload;
+mod routing;
+mod seeds;

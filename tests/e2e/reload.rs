@@ -1,0 +1,164 @@
+//! A reload changes the routes and nothing else: no request fails, no breaker forgets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::document::{guarded, one_route, routes, with};
+use crate::kernel::Signal;
+use crate::origin::{Origin, Reply};
+use crate::proxy::{self, Proxy};
+use crate::wait::{self, Gate};
+
+/// `GET /page` to `url` path, with one more route per `generation`.
+fn page(origin: &Origin, path: &str) -> Value {
+    one_route("/page", "GET", &origin.url(path), json!({}))
+}
+
+#[test]
+fn reloads_under_load_lose_no_request_and_no_connection() {
+    let origin = Origin::start(|request, _| Reply::text(200, &request.target));
+    let proxy = Proxy::start(&page(&origin, "/0"));
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let load = |_| {
+        let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
+        let mut client = Client::connect(proxy.address());
+        thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                let response = client.get("/page");
+                assert_eq!((response.status, &response.text()[..1]), (200, "/"));
+                assert!(!response.lists("connection", "close"));
+                served.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    };
+    let clients: Vec<_> = (0..8).map(load).collect();
+    for generation in 1..=20 {
+        let path = format!("/{generation}");
+        proxy.write(&page(&origin, &path));
+        proxy.signal(Signal::Hangup);
+        wait::until("the new generation", || proxy.get("/page").text() == path);
+        let enough = generation * 50;
+        wait::until("load between reloads", || served.load(Ordering::SeqCst) >= enough);
+    }
+    stop.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.join().expect("a client without a failed request");
+    }
+    assert!(served.load(Ordering::SeqCst) >= 1000);
+}
+
+#[test]
+fn a_refused_reload_keeps_serving_and_says_what_is_wrong() {
+    let origin = Origin::start(|request, _| Reply::text(200, &request.target));
+    let proxy = Proxy::start(&page(&origin, "/old"));
+    proxy.write(&with(page(&origin, "/new"), "/http/circutBreaker", json!({})));
+    proxy.signal(Signal::Hangup);
+    proxy.lines().await_line("circutBreaker");
+    assert_eq!(proxy.get("/page").text(), "/old");
+    proxy.write(&Value::String("{ this is no document".into()));
+    let refused = proxy.post("/reload");
+    assert_eq!(refused.status, 422, "{refused:?}");
+    assert_eq!(proxy.get("/page").text(), "/old");
+    proxy.write(&page(&origin, "/new"));
+    proxy.signal(Signal::Hangup);
+    wait::until("the repaired generation", || proxy.get("/page").text() == "/new");
+}
+
+#[test]
+fn post_reload_answers_when_every_core_serves_the_new_generation() {
+    let origin = Origin::start(|request, _| Reply::text(200, &request.target));
+    let proxy = Proxy::start(&page(&origin, "/0"));
+    for generation in 1..=10 {
+        proxy.write(&page(&origin, &format!("/{generation}")));
+        let answer = proxy.post("/reload");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for _ in 0..8 {
+            assert_eq!(proxy.get("/page").text(), format!("/{generation}"));
+        }
+    }
+}
+
+#[test]
+fn the_reload_command_exits_0_when_active_78_when_refused_and_1_when_nobody_answers() {
+    let origin = Origin::start(|request, _| Reply::text(200, &request.target));
+    let proxy = Proxy::start(&page(&origin, "/old"));
+    let (path, admin) = (proxy.path(), proxy.admin().to_string());
+    let arguments = ["reload", path.to_str().unwrap(), "--admin", &admin];
+    proxy.write(&page(&origin, "/new"));
+    let done = proxy::run(&arguments);
+    assert_eq!(done.status.code(), Some(0), "{}", done.output);
+    assert_eq!(proxy.get("/page").text(), "/new");
+    proxy.write(&with(page(&origin, "/bad"), "/http/circutBreaker", json!({})));
+    let refused = proxy::run(&arguments);
+    assert_eq!(refused.status.code(), Some(78), "{}", refused.output);
+    assert!(refused.output.contains("circutBreaker"), "{}", refused.output);
+    assert_eq!(proxy.get("/page").text(), "/new");
+    let nobody = Origin::nowhere().to_string();
+    let lost = proxy::run(&["reload", path.to_str().unwrap(), "--admin", &nobody]);
+    assert_eq!(lost.status.code(), Some(1), "{}", lost.output);
+}
+
+#[test]
+fn an_open_breaker_stays_open_across_a_reload() {
+    let origin = Origin::start(|_, _| Reply::text(500, "no"));
+    let before = guarded(&origin, json!({ "maxFailures": 2, "resetTimeout": "1 minute" }));
+    let proxy = Proxy::start(&before);
+    for _ in 0..2 {
+        assert_eq!(proxy.get("/guarded").status, 500);
+    }
+    assert_eq!(proxy.get("/guarded").status, 503);
+    let to = json!({ "GET": { "services": { "o": { "url": origin.url("/") } } } });
+    proxy.write(&with(before, "/http/routes/~1new", to));
+    assert_eq!(proxy.post("/reload").status, 200);
+    assert_eq!(proxy.get("/new").status, 500, "the new route is there");
+    assert_eq!(proxy.get("/guarded").status, 503);
+    assert_eq!(proxy.state("GET /guarded"), "open");
+    assert_eq!(origin.count(), 3);
+}
+
+#[test]
+fn failures_counted_before_a_reload_count_after_it() {
+    let origin = Origin::start(|_, _| Reply::text(500, "no"));
+    let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": 2 })));
+    assert_eq!(proxy.get("/guarded").status, 500);
+    assert_eq!(proxy.post("/reload").status, 200);
+    assert_eq!(proxy.get("/guarded").status, 500);
+    assert_eq!(proxy.get("/guarded").status, 503);
+}
+
+#[test]
+fn a_running_exchange_finishes_on_the_table_it_began_with() {
+    let gate = Arc::new(Gate::default());
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |request, _| match request.target.as_str() {
+        "/old" => Reply::text(200, "old").behind(&held),
+        _ => Reply::text(200, "new"),
+    });
+    let proxy = Proxy::start(&page(&origin, "/old"));
+    let mut client = Client::connect(proxy.address());
+    client.send(b"GET /page HTTP/1.1\r\nHost: test\r\n\r\n");
+    origin.await_requests(1);
+    proxy.write(&page(&origin, "/new"));
+    assert_eq!(proxy.post("/reload").status, 200, "it does not wait for the exchange");
+    assert_eq!(proxy.get("/page").text(), "new");
+    gate.open();
+    assert_eq!(client.response().text(), "old");
+    assert_eq!(client.get("/page").text(), "new", "the connection goes on");
+}
+
+#[test]
+fn a_removed_route_is_404_and_its_breaker_gone() {
+    let origin = Origin::saying("ok");
+    let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": 2 })));
+    assert_eq!(proxy.get("/guarded").status, 200);
+    proxy.write(&routes(json!({ "/other": { "GET": { "services": {
+        "o": { "url": origin.url("/") }
+    } } } })));
+    assert_eq!(proxy.post("/reload").status, 200);
+    assert_eq!(proxy.get("/guarded").status, 404);
+    assert_eq!(proxy.ask("/breakers/GET%20%2Fguarded").status, 404);
+}

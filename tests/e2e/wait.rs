@@ -1,0 +1,44 @@
+//! Waiting for a condition, always with a deadline.
+
+use std::sync::{Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen: far beyond what a loaded machine needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds; a test that waits in vain fails with `what`.
+#[track_caller]
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Lets `span` pass: for spans that are themselves the subject of a test.
+pub(crate) fn pass(span: Duration) {
+    thread::sleep(span);
+}
+
+/// A door that holds threads until it is opened.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    is_open: Mutex<bool>,
+    moved: Condvar,
+}
+
+impl Gate {
+    /// Lets everyone through from now on.
+    pub(crate) fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.moved.notify_all();
+    }
+
+    /// Stands before the door; goes on after `PATIENCE` too, so that no thread outlives its test.
+    pub(crate) fn enter(&self) {
+        let shut = self.is_open.lock().unwrap();
+        drop(self.moved.wait_timeout_while(shut, PATIENCE, |is_open| !*is_open).unwrap());
+    }
+}

@@ -1,0 +1,138 @@
+//! The tree itself: sizes, names, words, imports, dependencies.
+//!
+//! What a reviewer would otherwise have to count, as tables: the ladder of rooms, the home of each
+//! dependency, the reason for each dependency. Everything is read as text; nothing is compiled.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise and reads files"
+)]
+
+mod rooms;
+mod source;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use source::{Source, all, none, root};
+
+/// Every direct dependency and why it is worth having.
+const DEPENDENCIES: &[(&str, &str)] = &[
+    ("annotate-snippets", "diagnostics in the compiler's own look"),
+    ("arc-swap", "publishes a table without a lock"),
+    ("axum", "the admin API: routing and extractors off the data path"),
+    ("clap", "the command line, its help and its suggestions"),
+    ("crossbeam-utils", "padding to a cache line"),
+    ("divan", "benches"),
+    ("hdrhistogram", "latencies without losing the tail"),
+    ("http", "methods, statuses and their phrases"),
+    ("httparse", "tokenises heads, fuzzed by many"),
+    ("humantime", "prints durations"),
+    ("indicatif", "progress of a load test"),
+    ("io-uring", "ring flags that the runtime does not choose"),
+    ("jsonc-parser", "a syntax tree with the place of every key"),
+    ("libc", "system calls the standard library does not offer"),
+    ("log", "what libraries say arrives in our log"),
+    ("memchr", "finds line ends quickly"),
+    ("monoio", "thread-per-core io_uring"),
+    ("schemars", "the schema from the document types"),
+    ("serde", "the document types"),
+    ("serde_json", "the document and the admin API's answers"),
+    ("socket2", "socket options before bind"),
+    ("strsim", "did you mean"),
+    ("tempfile", "directories of tests"),
+    ("tokio", "the control plane"),
+];
+
+const NAMELESS: &[&str] = &["util", "utils", "common", "helper", "helpers", "misc", "types"];
+const LINES_MAX: usize = 400;
+const COLUMNS_MAX: usize = 100;
+
+#[test]
+fn every_file_says_first_what_it_is() {
+    let silent = |source: &Source| !source.text.starts_with("//! ");
+    none(&all().iter().filter(|s| silent(s)).map(|s| s.path.clone()).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_file_is_too_long_and_no_line_too_wide() {
+    let mut findings = Vec::new();
+    for source in all() {
+        let lines = source.shipped().lines().count();
+        if lines > LINES_MAX {
+            findings.push(format!("{}: {lines} lines", source.path));
+        }
+        for (nth, line) in source.text.lines().enumerate() {
+            let columns = line.chars().count();
+            if columns > COLUMNS_MAX {
+                findings.push(format!("{}:{}: {columns} columns", source.path, nth + 1));
+            }
+        }
+    }
+    none(&findings);
+}
+
+#[test]
+fn every_file_is_named_for_what_it_holds() {
+    let nameless = |source: &&Source| {
+        let parts = Path::new(&source.path).components();
+        let names = parts.map(|part| part.as_os_str().to_str().unwrap().trim_end_matches(".rs"));
+        names.into_iter().any(|name| NAMELESS.contains(&name))
+    };
+    none(&all().iter().filter(nameless).map(|s| s.path.clone()).collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_left_undone_or_untested() {
+    let banned = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("to", "do!"),
+        concat!("unimple", "mented!"),
+        concat!("#[ig", "nore"),
+    ];
+    let mut findings = Vec::new();
+    for source in all() {
+        for (nth, line) in source.text.lines().enumerate() {
+            for word in banned.iter().filter(|word| line.contains(**word)) {
+                findings.push(format!("{}:{}: {word}", source.path, nth + 1));
+            }
+        }
+    }
+    none(&findings);
+}
+
+#[test]
+fn every_direct_dependency_has_a_reason() {
+    let mut used = BTreeSet::new();
+    for manifest in ["Cargo.toml", "loadtest/Cargo.toml"] {
+        let text = fs::read_to_string(root().join(manifest)).unwrap();
+        let mut inside = false;
+        for line in text.lines() {
+            if line.starts_with('[') {
+                inside = line.ends_with("dependencies]");
+            } else if let Some((name, _)) = line.split_once([' ', '=']).filter(|_| inside) {
+                if !name.is_empty() && !name.starts_with('#') {
+                    used.insert(name.split('.').next().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    let listed: BTreeSet<_> = DEPENDENCIES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(used, listed);
+    assert!(DEPENDENCIES.iter().all(|(_, reason)| reason.len() > 5));
+}
+
+#[test]
+fn the_lock_file_knows_the_registry_only() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let registry = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
+    let sources = lock.lines().filter(|line| line.starts_with("source")).collect::<Vec<_>>();
+    assert!(sources.len() > 50, "{}", sources.len());
+    none(&sources.into_iter().filter(|s| *s != registry).map(String::from).collect::<Vec<_>>());
+}
