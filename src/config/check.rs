@@ -3,26 +3,21 @@
 //! Enters: a decoded document. Leaves: a [`Config`]; it holds only while the report is empty. Owns
 //! the defaults of everything but breakers and addresses, each with its reason.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::breaker::{self, Names};
-use super::complaint::{Code, quoted};
-use super::document::{self, Document, Entries, OneOrMany, WordOr};
-use super::pattern::{self, Flaw};
+use super::complaint::Code;
+use super::document::{self, Document, Entries, WordOr};
 use super::place::At;
 use super::report::Report;
+use super::routes::{self, Common};
 use super::span::Patience;
 use super::units::{Bytes, BytesCap, Count, CountCap};
 use super::{
-    BreakerConfig, Config, Driver, HEAD_BYTES_MAX, Handler, HandlerKind, HostHeader, HostPattern,
-    Http, Limits, Log, Merge, PathPattern, PathRules, Route, RouteTimeouts, Service, Timeouts,
-    TrailingSlash, Workers, address, url,
+    Config, Driver, HEAD_BYTES_MAX, Handler, HandlerKind, Http, Limits, Log, PathRules,
+    RouteTimeouts, Timeouts, TrailingSlash, Workers, address,
 };
-
-/// More routes than this are refused: an index of a route has 16 bits to spare, a mind has fewer.
-pub(super) const ROUTES_MAX: usize = 65_536;
 
 /// Makes the configuration. What is wrong goes to `report`.
 pub(super) fn config(document: &Document, report: &mut Report) -> Config {
@@ -109,7 +104,7 @@ fn http(document: Option<&document::Http>, report: &mut Report) -> Http {
     breaker::check_named(&names, report);
     let global = document.circuit_breaker.as_ref();
     let breaker = breaker::choose(global, &at.key("circuitBreaker"), &names, report);
-    let routes = Routes {
+    let common = Common {
         names,
         breaker,
         generic_errors: document.generic_errors.unwrap_or(false),
@@ -120,10 +115,8 @@ fn http(document: Option<&document::Http>, report: &mut Report) -> Http {
         },
         trailing_slash,
         paths,
-        seen: BTreeMap::new(),
-        found: Vec::new(),
     };
-    http.routes = routes.all(document, &at, report);
+    http.routes = routes::routes(document, common, &at, report);
     http
 }
 
@@ -157,202 +150,6 @@ fn handlers(all: &Entries<document::Handler>, at: &At<'_>, report: &mut Report) 
     found
 }
 
-/// Reads every route of a document.
-struct Routes<'d> {
-    names: Names<'d>,
-    breaker: Option<BreakerConfig>,
-    generic_errors: bool,
-    timeouts: RouteTimeouts,
-    body_bytes_max: Option<u64>,
-    trailing_slash: TrailingSlash,
-    paths: PathRules,
-    /// Where each set of requests is served first.
-    seen: BTreeMap<(HostPattern, String, Option<String>), (String, String)>,
-    found: Vec<Route>,
-}
-
-type Paths = Entries<Entries<document::Route>>;
-
-impl Routes<'_> {
-    fn all(mut self, document: &document::Http, at: &At<'_>, report: &mut Report) -> Vec<Route> {
-        if document.routes.is_none() && document.hosts.is_none() {
-            let message = "there are no routes".to_owned();
-            report.value(Code::Missing, at, message, "add `routes`, or `hosts` with routes");
-        }
-        if let Some(routes) = &document.routes {
-            self.host(&HostPattern::Default, routes, &at.key("routes"), report);
-        }
-        let root = at.key("hosts");
-        let mut hosts: BTreeMap<HostPattern, String> = BTreeMap::new();
-        for (name, host) in document.hosts.iter().flat_map(|hosts| &hosts.0) {
-            let at = root.key(name);
-            let pattern = match pattern::host(name) {
-                Ok(pattern) => pattern,
-                Err(flaw) => {
-                    refuse(Code::BadPattern, &at, flaw, report);
-                    continue;
-                }
-            };
-            if let Some(first) = hosts.get(&pattern) {
-                let message = format!("host {} is there twice", quoted(name));
-                report.key(Code::Overlap, &at, message, "put all its routes under one key");
-                report.point_at(first.clone(), "first written here");
-                continue;
-            }
-            hosts.insert(pattern.clone(), at.to_string());
-            if let Some(routes) = &host.routes {
-                self.host(&pattern, routes, &at.key("routes"), report);
-            }
-        }
-        if self.found.len() > ROUTES_MAX {
-            let message = format!("there are {} routes", self.found.len());
-            let remedy = format!("use at most {ROUTES_MAX}: params and `ALL` cover many at once");
-            report.key(Code::TooMany, at, message, &remedy);
-        }
-        self.found
-    }
-
-    fn host(&mut self, host: &HostPattern, paths: &Paths, at: &At<'_>, report: &mut Report) {
-        if paths.0.is_empty() {
-            let message = "there are no routes".to_owned();
-            report.key(Code::Missing, at, message, r#"add one, as in "/users": { "GET": … }"#);
-        }
-        for (text, methods) in &paths.0 {
-            let at = at.key(text);
-            let path = match pattern::path(text, self.trailing_slash, self.paths) {
-                Ok(path) => path,
-                Err(flaw) => {
-                    refuse(Code::BadPattern, &at, flaw, report);
-                    continue;
-                }
-            };
-            if methods.0.is_empty() {
-                let message = "the path has no method".to_owned();
-                report.key(Code::Missing, &at, message, "add one such as `GET`, or `ALL`");
-            }
-            for (method, route) in &methods.0 {
-                let at = at.key(method);
-                match pattern::method(method) {
-                    Ok(known) => self.route(host, &path, known, route, &at, report),
-                    Err(flaw) => refuse(Code::BadPattern, &at, flaw, report),
-                }
-            }
-        }
-    }
-
-    fn route(
-        &mut self,
-        host: &HostPattern,
-        path: &PathPattern,
-        method: Option<String>,
-        route: &document::Route,
-        at: &At<'_>,
-        report: &mut Report,
-    ) {
-        let set = (host.clone(), pattern::shape(path), method.clone());
-        if let Some((first, text)) = self.seen.get(&set) {
-            let (one, other) = (quoted(&path.text), quoted(text));
-            let message = format!("{one} matches the same requests as {other}");
-            report.key(Code::Overlap, at, message, "keep one of the two routes");
-            report.point_at(first.clone(), "the other route");
-            return;
-        }
-        self.seen.insert(set, (at.to_string(), path.text.clone()));
-        let breaker = match &route.circuit_breaker {
-            None => self.breaker.clone(),
-            own => breaker::choose(own.as_ref(), &at.key("circuitBreaker"), &self.names, report),
-        };
-        let limits = route.limits.as_ref();
-        let services = services(route, path, at, report);
-        self.found.push(Route {
-            host: host.clone(),
-            path: path.clone(),
-            method,
-            services,
-            breaker,
-            generic_errors: route.generic_errors.unwrap_or(self.generic_errors),
-            timeouts: own_timeouts(route.timeouts.as_ref(), self.timeouts),
-            body_bytes_max: match limits.and_then(|limits| limits.body) {
-                None => self.body_bytes_max,
-                Some(BytesCap(cap)) => cap,
-            },
-        });
-    }
-}
-
-fn refuse(code: Code, at: &At<'_>, flaw: Flaw, report: &mut Report) {
-    report.key(code, at, flaw.fault, &flaw.remedy);
-}
-
-fn services(
-    route: &document::Route,
-    path: &PathPattern,
-    at: &At<'_>,
-    report: &mut Report,
-) -> Vec<Service> {
-    let Some(services) = &route.services else {
-        return Vec::new();
-    };
-    let root = at.key("services");
-    if services.0.is_empty() {
-        let message = "the route has no service".to_owned();
-        let remedy = r#"add one, as in "users": { "url": "http://127.0.0.1:9000/users" }"#;
-        report.key(Code::Missing, &root, message, remedy);
-    }
-    let captures = pattern::captures(path);
-    let services = services.0.iter().filter_map(|(name, service)| {
-        self::service(name, service, &captures, &root.key(name), report)
-    });
-    services.collect()
-}
-
-fn service(
-    name: &str,
-    service: &document::Service,
-    captures: &[&str],
-    at: &At<'_>,
-    report: &mut Report,
-) -> Option<Service> {
-    if service.kind == Some(document::ServiceType::Redis) {
-        return None;
-    }
-    if service.request_channel.is_some() {
-        let message = "`requestChannel` belongs to services of type redis".to_owned();
-        report.key(Code::Conflict, &at.key("requestChannel"), message, "remove it");
-    }
-    let root = at.key("url");
-    let mut first = None;
-    for (nth, text) in service.url.iter().flat_map(OneOrMany::iter) {
-        let at = nth.map_or(root, |nth| root.nth(nth));
-        match url::template(text, captures) {
-            Ok(url) => first = first.or(Some(url)),
-            Err((code, flaw)) => report.value(code, &at, flaw.fault, &flaw.remedy),
-        }
-    }
-    let missing = match &service.url {
-        None => Some((*at, "`url` is missing")),
-        Some(OneOrMany::Many(urls)) if urls.is_empty() => Some((root, "the list of URLs is empty")),
-        Some(_) => None,
-    };
-    if let Some((at, message)) = missing {
-        let remedy = r#"add one, as in "url": "http://127.0.0.1:9000/users""#;
-        report.value(Code::Missing, &at, message.to_owned(), remedy);
-    }
-    Some(Service {
-        name: name.to_owned(),
-        url: first?,
-        timeout: service.timeout.and_then(|Patience(timeout)| timeout),
-        merge: match service.merge {
-            Some(false) => Merge::Ignore,
-            Some(true) | None => Merge::Union,
-        },
-        host_header: match service.preserve_host {
-            Some(true) => HostHeader::Client,
-            Some(false) | None => HostHeader::Target,
-        },
-    })
-}
-
 fn patience(written: Option<Patience>, default: u64) -> Option<Duration> {
     match written {
         None => Some(Duration::from_secs(default)),
@@ -374,16 +171,6 @@ fn route_timeouts(document: Option<&document::Timeouts>) -> RouteTimeouts {
         body: patience(document.and_then(|own| own.body), 30),
         connect: patience(document.and_then(|own| own.connect), 2),
         response: patience(document.and_then(|own| own.response), 30),
-    }
-}
-
-/// A route's own time limits on top of those of `http`.
-fn own_timeouts(own: Option<&document::RouteTimeouts>, http: RouteTimeouts) -> RouteTimeouts {
-    let on_top = |own: Option<Patience>, http| own.map_or(http, |Patience(limit)| limit);
-    RouteTimeouts {
-        body: on_top(own.and_then(|own| own.body), http.body),
-        connect: on_top(own.and_then(|own| own.connect), http.connect),
-        response: on_top(own.and_then(|own| own.response), http.response),
     }
 }
 

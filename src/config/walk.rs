@@ -13,8 +13,9 @@ use jsonc_parser::common::Ranged;
 use serde_json::{Map, Value};
 
 use super::complaint::{Code, Fault, any_of, nearest, quoted};
+use super::form::{self, Form};
 use super::place::At;
-use super::units::{self, Raw};
+use super::units::Raw;
 use super::{schema, span, unbuilt};
 
 /// Deeper documents are refused; no key of the contract is half as deep.
@@ -30,16 +31,14 @@ pub(super) struct Clean {
 
 /// Walks `root`; what is wrong goes to `faults`.
 pub(super) fn walk(root: &ast::Value<'_>, faults: &mut Vec<Fault>) -> Clean {
-    let schema = schema::value();
-    let mut walk = Walk { schema, json: String::new(), faults, faulty: HashSet::new() };
-    if walk.value(&At::ROOT, root, schema) == Verdict::Drop {
+    let mut walk = Walk { json: String::new(), faults, faulty: HashSet::new() };
+    if walk.value(&At::ROOT, root, schema::value()) == Verdict::Drop {
         walk.json = "{}".to_owned();
     }
     Clean { json: walk.json, faulty: walk.faulty }
 }
 
 struct Walk<'f> {
-    schema: &'static Value,
     json: String,
     faults: &'f mut Vec<Fault>,
     faulty: HashSet<String>,
@@ -52,13 +51,6 @@ enum Verdict {
     Drop,
 }
 
-/// One form a value may take.
-struct Form {
-    /// What the schema calls it, if it is an object with a name.
-    name: &'static str,
-    rules: &'static Map<String, Value>,
-}
-
 impl Walk<'_> {
     fn value(&mut self, at: &At<'_>, node: &ast::Value<'_>, schema: &'static Value) -> Verdict {
         if at.depth() > DEPTH_MAX {
@@ -66,9 +58,8 @@ impl Walk<'_> {
             self.raise(Code::Syntax, at, node.range(), message, "flatten it");
             return Verdict::Drop;
         }
-        let mut forms = Vec::new();
         let name = if at.depth() == 0 { "document" } else { "" };
-        self.forms(name, schema, &mut forms);
+        let forms = form::forms(name, schema);
         if forms.is_empty() {
             return self.verbatim(at, node);
         }
@@ -87,27 +78,6 @@ impl Walk<'_> {
                 Verdict::Keep
             }
             (_, ast::Value::NullKeyword(_)) => self.wrong_type(at, node, &forms),
-        }
-    }
-
-    /// Every form that `schema` allows; none: anything goes.
-    fn forms(&self, name: &'static str, schema: &'static Value, forms: &mut Vec<Form>) {
-        let Some(rules) = schema.as_object() else {
-            return;
-        };
-        if let Some(reference) = rules.get("$ref").and_then(Value::as_str) {
-            let name = reference.rsplit('/').next().unwrap_or_default();
-            if let Some(schema) = self.schema.pointer(reference.trim_start_matches('#')) {
-                self.forms(name, schema, forms);
-            }
-            return;
-        }
-        match rules.get("anyOf").or_else(|| rules.get("oneOf")).and_then(Value::as_array) {
-            Some(choices) => choices.iter().for_each(|choice| self.forms(name, choice, forms)),
-            None if rules.contains_key("type") || rules.contains_key("const") => {
-                forms.push(Form { name, rules });
-            }
-            None => {}
         }
     }
 
@@ -187,7 +157,7 @@ impl Walk<'_> {
         let meant = nearest(key, known());
         let remedy = match meant {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None => match home_of(self.schema, key) {
+            None => match form::home_of(key) {
                 Some(home) => format!("it is a key of {home}; move it there"),
                 None => format!("remove it; known here: {}", any_of(known())),
             },
@@ -329,7 +299,7 @@ impl Walk<'_> {
             _ if expects("array") => "put it in a list: [ … ]".to_owned(),
             _ => format!("write {expected}"),
         };
-        let message = format!("expected {expected}, found {}", kind_of(node));
+        let message = format!("expected {expected}, found {}", form::kind_of(node));
         self.raise(Code::WrongType, at, node.range(), message, &remedy);
         Verdict::Drop
     }
@@ -370,78 +340,4 @@ impl Walk<'_> {
             fault.other = Some((range, label.to_owned()));
         }
     }
-}
-
-impl Form {
-    /// Whether a value of this JSON type may be meant.
-    fn is(&self, kind: &str) -> bool {
-        match self.rules.get("type") {
-            Some(Value::String(only)) => only == kind,
-            Some(Value::Array(kinds)) => kinds.iter().any(|any| any == kind),
-            _ => self.rules.get("const").is_some_and(Value::is_string) && kind == "string",
-        }
-    }
-
-    fn admits(&self, node: &ast::Value<'_>) -> bool {
-        match node {
-            ast::Value::StringLit(_) => self.is("string"),
-            ast::Value::NumberLit(_) => self.is("number") || self.is("integer"),
-            ast::Value::BooleanLit(_) => self.is("boolean"),
-            ast::Value::Object(_) => self.is("object"),
-            ast::Value::Array(_) => self.is("array"),
-            ast::Value::NullKeyword(_) => false,
-        }
-    }
-
-    fn unit(&self) -> Option<&'static (&'static str, units::Check, &'static str)> {
-        let unit = self.rules.get("x-unit").and_then(Value::as_str)?;
-        units::UNITS.iter().find(|(name, ..)| *name == unit)
-    }
-
-    /// The words it consists of, if it does.
-    fn words(&self) -> Vec<&'static str> {
-        let many = self.rules.get("enum").and_then(Value::as_array).into_iter().flatten();
-        many.chain(self.rules.get("const")).filter_map(Value::as_str).collect()
-    }
-
-    fn describe(&self) -> String {
-        if let Some((.., phrase)) = self.unit() {
-            return (*phrase).to_owned();
-        }
-        let words = self.words();
-        if !words.is_empty() {
-            return any_of(words);
-        }
-        match self.rules.get("type").and_then(Value::as_str) {
-            Some("object") => "an object",
-            Some("array") => "a list",
-            Some("string") => "a string",
-            Some("boolean") if self.rules.contains_key("const") => "`false`",
-            Some("boolean") => "`true` or `false`",
-            _ => "a number",
-        }
-        .to_owned()
-    }
-}
-
-const fn kind_of(node: &ast::Value<'_>) -> &'static str {
-    match node {
-        ast::Value::StringLit(_) => "a string",
-        ast::Value::NumberLit(_) => "a number",
-        ast::Value::BooleanLit(literal) if literal.value => "`true`",
-        ast::Value::BooleanLit(_) => "`false`",
-        ast::Value::Object(_) => "an object",
-        ast::Value::Array(_) => "a list",
-        ast::Value::NullKeyword(_) => "`null`",
-    }
-}
-
-/// The object, as an operator calls it, in which `key` is known.
-fn home_of(schema: &'static Value, key: &str) -> Option<String> {
-    let has = |rules: &Value| rules.get("properties").is_some_and(|all| all.get(key).is_some());
-    if has(schema) {
-        return Some("the top level".to_owned());
-    }
-    let sections = schema.get("$defs")?.as_object()?;
-    sections.iter().find(|(_, rules)| has(rules)).map(|(name, _)| format!("`{name}`"))
 }
