@@ -107,6 +107,14 @@ impl Process {
         self.add(core, count as usize, 1);
     }
 
+    /// How many downstream connections are open.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        // Closed first: a connection that opens and closes in between is then not counted twice.
+        let closed = self.total(Count::Closed);
+        self.total(Count::Accepted).saturating_sub(closed)
+    }
+
     /// The total of `count`.
     #[must_use]
     pub fn total(&self, count: Count) -> u64 {

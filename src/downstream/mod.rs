@@ -39,6 +39,13 @@ pub async fn serve(stream: Stream, peer: SocketAddr, means: Rc<Means>) {
 }
 
 async fn connection(mut client: Client, means: &Means) {
+    if means.is_full() {
+        let view = means.view();
+        client.refuse_all();
+        let limit = view.table.timeouts.header;
+        client.answer(means, &view.table.answers.no_room, None, limit).await;
+        return linger(client).await;
+    }
     loop {
         match request(&mut client, means).await {
             Some(Next::Again) => {}

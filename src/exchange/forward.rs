@@ -146,12 +146,14 @@ impl<'v> Exchange<'_, 'v> {
         upload: &mut Upload<'_>,
     ) -> Result<Done, Failure> {
         let Some(stream) = leased.stream() else { return Err(Fault::CutShort.into()) };
-        let blamed = Cell::new(None);
+        let (blamed, answered) = (Cell::new(None), Cell::new(false));
         let sending = async {
             match upload.run(self.client, stream, &self.patience).await {
                 Ok(()) => self.request.set(Progress::Whole),
                 // The upstream takes no more: what it has answered is still to be read.
                 Err(Fault::CutShort | Fault::Silent | Fault::TimedOut) => {}
+                // Cut short by the other direction, which knows why.
+                Err(_) if answered.get() => {}
                 Err(fault) => {
                     blamed.set(Some(fault));
                     stream.cut(Cut::Both);
@@ -160,6 +162,7 @@ impl<'v> Exchange<'_, 'v> {
         };
         let answering = async {
             let done = self.response(manner, Line::Shared(leased), chosen).await;
+            answered.set(true);
             if self.request.get() == Progress::Running {
                 // Answered early, or not at all: the rest of the body is of no use.
                 self.client.stream().cut(Cut::Read);

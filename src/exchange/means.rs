@@ -39,8 +39,28 @@ pub struct Means {
     view: RefCell<Rc<View>>,
     pools: Pools,
     cores: usize,
+    /// Downstream connections of the process where the config names no number.
+    connections_max: u64,
     report: Report,
     draining: Cell<bool>,
+}
+
+/// What a core's means are made of.
+pub struct Parts {
+    /// This core.
+    pub core: Core,
+    /// How many cores there are.
+    pub cores: usize,
+    /// This core's deadlines.
+    pub wheel: Rc<Wheel>,
+    /// Process counters.
+    pub process: Arc<Process>,
+    /// This core's end of the published table.
+    pub reader: Reader,
+    /// Takes what breakers did.
+    pub report: Report,
+    /// Downstream connections of the process where the config names no number.
+    pub connections_max: u64,
 }
 
 /// A table with this core's pools for its targets.
@@ -52,16 +72,10 @@ pub struct View {
 }
 
 impl Means {
-    /// The means of `core`, one of `cores`.
+    /// The means of one core.
     #[must_use]
-    pub fn new(
-        core: Core,
-        cores: usize,
-        wheel: Rc<Wheel>,
-        process: Arc<Process>,
-        reader: Reader,
-        report: Report,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { core, cores, wheel, process, reader, report, connections_max } = parts;
         let pools = Pools::default();
         let table = reader.first();
         let view = View { pools: pools.of(&table, cores), table };
@@ -76,9 +90,18 @@ impl Means {
             view: RefCell::new(Rc::new(view)),
             pools,
             cores,
+            connections_max,
             report,
             draining: Cell::new(false),
         }
+    }
+
+    /// Whether the process has more downstream connections than it may.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let configured = self.view.borrow().table.limits.connections;
+        let max = configured.map_or(self.connections_max, |max| max.get() as u64);
+        self.process.open() > max
     }
 
     /// The view a request runs on from beginning to end.

@@ -122,7 +122,11 @@ async fn fail(
     mut chosen: Chosen<'_>,
     failure: Failure,
 ) -> Next {
-    let Failure { fault, sent } = failure;
+    let Failure { mut fault, sent } = failure;
+    if client.stream.is_reset() {
+        // Nobody waits for it any more: what it would have become is not known.
+        fault = Fault::ClientGone;
+    }
     // Settled before the answer leaves: a client that has it finds the breaker moved.
     chosen.verdict.settle(fault.ending(), clock::now());
     let limit = chosen.call.limit.map(|limit| limit.answer);

@@ -159,7 +159,10 @@ impl Relay<'_, '_> {
 
     /// The upstream's part is over.
     fn over(&mut self, status: u16, persist: Persist, left: Left, now: Now) {
-        self.verdict.settle(Ending::Answered(status), now);
+        // A failure that no client waited for may be its own doing; looked at only then.
+        let abandoned = status >= 500 && self.client.stream().is_reset();
+        let ending = if abandoned { Ending::ClientGone } else { Ending::Answered(status) };
+        self.verdict.settle(ending, now);
         let clean = persist == Persist::Keep
             && left == Left::Nothing
             && self.request.get() == Progress::Whole;

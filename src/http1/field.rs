@@ -95,10 +95,17 @@ impl Fields {
                 return Err(Fault);
             }
             let value = Span::of(header.value, bytes);
-            self.list.push(Field { name, value, kind: kind(header.name.as_bytes()) });
+            self.list.push(Field { name, value, kind: kind(header.name.as_bytes())? });
         }
         let blank = bytes.get(self.end..len) == Some(b"\r\n");
         if blank && line_ends_before(self.end, bytes) { Ok(()) } else { Err(Fault) }
+    }
+
+    /// The length that has to be written anew, because it was not written in its plainest form
+    /// (leading zeros are allowed, and read in more than one way).
+    pub(super) fn odd_length(&self, bytes: &[u8]) -> Option<u64> {
+        let value = self.only(Kind::ContentLength).ok()??.of_bytes(bytes);
+        if value.len() > 1 && value.first() == Some(&b'0') { length(value) } else { None }
     }
 
     /// The value of the field of `kind`, if there is one; more than one is a fault.
@@ -180,8 +187,9 @@ fn line_ends_before(offset: usize, bytes: &[u8]) -> bool {
     offset.checked_sub(2).and_then(|start| bytes.get(start..offset)) == Some(b"\r\n")
 }
 
-fn kind(name: &[u8]) -> Kind {
-    let known: &[(&[u8], Kind)] = match name.len() {
+/// Names that mean something to a proxy, by length.
+fn known(len: usize) -> &'static [(&'static [u8], Kind)] {
+    match len {
         2 => &[(b"te", Kind::Hop)],
         4 => &[(b"host", Kind::Host)],
         6 => &[(b"accept", Kind::Accept), (b"expect", Kind::Expect)],
@@ -200,11 +208,19 @@ fn kind(name: &[u8]) -> Kind {
             (b"x-forwarded-proto", Kind::Forwarding),
         ],
         _ => &[],
-    };
-    known
-        .iter()
-        .find(|(known, _)| name.eq_ignore_ascii_case(known))
-        .map_or(Kind::EndToEnd, |&(_, kind)| kind)
+    }
+}
+
+/// What a field of this name means. A name that only an underscore tells from one of ours is a
+/// fault: servers that turn both into `_` would take it for the real one.
+fn kind(name: &[u8]) -> Result<Kind, Fault> {
+    let dashed = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    let twin = |known: &[u8]| name.iter().map(dashed).eq(known.iter().copied());
+    match known(name.len()).iter().find(|(known, _)| twin(known)) {
+        Some((known, kind)) if name.eq_ignore_ascii_case(known) => Ok(*kind),
+        Some((_, Kind::Accept | Kind::AcceptEncoding)) | None => Ok(Kind::EndToEnd),
+        Some(_) => Err(Fault),
+    }
 }
 
 /// The quality of media type `wanted` in an `Accept` value, in thousandths (RFC 9110 §12.5.1): the
@@ -257,6 +273,17 @@ mod tests {
         assert_eq!(length(b"9999999999999999"), Some(9_999_999_999_999_999));
         for bad in ["", "+3", "-0", "0x3", "1_0", "1 0", "3;", "3, 3", "18446744073709551619"] {
             assert_eq!(length(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_twin_of_a_known_name_is_a_fault_and_any_other_name_is_free() {
+        assert_eq!(kind(b"Transfer-Encoding"), Ok(Kind::TransferEncoding));
+        for twin in ["Transfer_Encoding", "content_length", "X_Forwarded-For", "Keep_Alive"] {
+            assert_eq!(kind(twin.as_bytes()), Err(Fault), "{twin}");
+        }
+        for free in ["user_agent", "x_request_id", "Accept_Encoding", "Transfer.Encoding"] {
+            assert_eq!(kind(free.as_bytes()), Ok(Kind::EndToEnd), "{free}");
         }
     }
 

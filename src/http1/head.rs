@@ -173,7 +173,7 @@ pub fn request(
         }
         Ok(_) if memchr::memchr(b'\n', rest).is_none() => return Err(RequestFault::UriTooLong),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(RequestFault::HeadTooLarge),
-        Err(httparse::Error::Version) => return Err(RequestFault::UnknownVersion),
+        Err(httparse::Error::Version) => return Err(version_fault(rest)),
         Err(_) => return Err(RequestFault::Malformed),
     };
     if parsed.headers.len() > bounds.fields {
@@ -385,11 +385,36 @@ fn request_framing(
         (Some(_), None) if version == Version::Http10 => Err(RequestFault::Malformed),
         (Some(coding), None) => match coding.of_bytes(bytes) {
             text if text.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
-            text if !text.is_empty() && text.iter().all(u8::is_ascii_alphabetic) => {
-                Err(RequestFault::UnknownCoding)
-            }
-            _ => Err(RequestFault::Malformed),
+            text => Err(coding_fault(text)),
         },
+    }
+}
+
+/// A list of codings that ends in `chunked` once, or does without it, is one we do not know; anything
+/// else is none (RFC 9112 §6.1).
+fn coding_fault(text: &[u8]) -> RequestFault {
+    let mut codings = text.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).rev();
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let well_formed = |coding: &[u8]| !coding.is_empty() && coding.iter().copied().all(is_token);
+    let last = codings.next().unwrap_or_default();
+    if well_formed(last) && codings.all(|coding| well_formed(coding) && !is_chunked(coding)) {
+        RequestFault::UnknownCoding
+    } else {
+        RequestFault::Malformed
+    }
+}
+
+/// A request line whose version is not ours: one that is well formed, or no request line at all.
+fn version_fault(bytes: &[u8]) -> RequestFault {
+    let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|&byte| byte == b' ').skip(2);
+    match (words.next(), words.next()) {
+        (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            RequestFault::UnknownVersion
+        }
+        _ => RequestFault::Malformed,
     }
 }
 

@@ -50,7 +50,13 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("POST / HTTP/1.1|Host: a|Transfer-Encoding: \u{b}chunked||", 400),
         ("POST / HTTP/1.1|Host: a|Transfer-Encoding:||", 400),
         ("POST / HTTP/1.1|Host: a|Transfer-Encoding: xchunked||", 501),
+        ("POST / HTTP/1.1|Host: a|Transfer-Encoding: gzip, chunked||", 501),
+        ("POST / HTTP/1.1|Host: a|Transfer-Encoding: chunked,||", 400),
+        ("POST / HTTP/1.1|Host: a|Transfer-Encoding: ,chunked||", 400),
+        ("POST / HTTP/1.1|Host: a|Transfer_Encoding: chunked||", 400),
         ("POST / HTTP/1.0|Host: a|Transfer-Encoding: chunked||", 400),
+        ("GET /a b HTTP/1.1|Host: a||", 400),
+        ("GET / HTTP/1.32|Host: a||", 400),
         ("GET / HTTP/1.1|Host: a|X: b| c||", 400),
         ("GET / HTTP/1.1|Host: a\nX: b||", 400),
         ("GET / HTTP/1.1\nHost: a\n\n", 400),
@@ -162,6 +168,20 @@ fn only_what_is_for_the_other_end_reaches_it() {
         "host: up:81\r\nA: 1\r\nContent-Length: 3\r\nB: 3\r\nx-forwarded-for: 1.2.3.4\r\n\
          x-forwarded-host: shop\r\nx-forwarded-proto: http\r\n\r\n"
     );
+}
+
+#[test]
+fn a_length_is_passed_on_in_its_plainest_form() {
+    let bytes = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0003\r\nB: 1\r\n\r\n";
+    let mut fields = Fields::new();
+    request(bytes.as_bytes(), &BOUNDS, &mut fields).unwrap().unwrap();
+    let mut place = [0; 256];
+    let mut writer = Writer::new(&mut place);
+    let origin = Origin { client: b"1.2.3.4", host: b"a", authority: b"a" };
+    rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
+    let len = writer.finish().unwrap();
+    let written = std::str::from_utf8(&place[..len]).unwrap();
+    assert!(written.starts_with("host: a\r\nB: 1\r\ncontent-length: 3\r\n"), "{written}");
 }
 
 #[test]

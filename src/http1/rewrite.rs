@@ -152,14 +152,25 @@ pub fn response_head(
 /// Copies the field lines that `keep` keeps, neighbours together.
 fn copy(writer: &mut Writer<'_>, fields: &Fields, bytes: &[u8], keep: impl Fn(&Field) -> bool) {
     let nominates = fields.nominates(bytes);
+    let odd = fields.odd_length(bytes);
+    let keep = |field: &Field| {
+        keep(field)
+            && !(odd.is_some() && field.kind == Kind::ContentLength)
+            && !(nominates && fields.is_nominated(field, bytes))
+    };
     let list = fields.list();
     let mut run = list.first().map_or(fields.end(), |field| field.name.start());
     for (index, field) in list.iter().enumerate() {
-        if keep(field) && !(nominates && fields.is_nominated(field, bytes)) {
+        if keep(field) {
             continue;
         }
         writer.put(bytes.get(run..field.name.start()).unwrap_or_default());
         run = list.get(index + 1).map_or(fields.end(), |next| next.name.start());
     }
     writer.put(bytes.get(run..fields.end()).unwrap_or_default());
+    if let Some(length) = odd {
+        writer.put(b"content-length: ");
+        writer.put(super::answer::decimal(length, &mut [0; 20]));
+        writer.put(b"\r\n");
+    }
 }

@@ -243,6 +243,25 @@ pub fn pin(index: usize) {
     }
 }
 
+/// Raises the limit on open files as far as this process may, and returns it.
+#[must_use]
+pub fn raise_file_limit() -> u64 {
+    // SAFETY: both calls read or write one live `rlimit`.
+    unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return 1024;
+        }
+        let soft = limit.rlim_cur;
+        limit.rlim_cur = limit.rlim_max;
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0 {
+            limit.rlim_max
+        } else {
+            soft
+        }
+    }
+}
+
 /// The processors this process may run on.
 #[must_use]
 pub fn allowed_cpus() -> Vec<usize> {

@@ -139,6 +139,16 @@ impl Stream {
         }
     }
 
+    /// Whether the peer has reset the connection. One that only closed its sending side is still
+    /// there: it may be waiting for what we send.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.fd, events: 0, revents: 0 };
+        // SAFETY: the kernel writes to one live `pollfd`.
+        let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        ready > 0 && poll.revents & (libc::POLLERR | libc::POLLHUP) != 0
+    }
+
     /// Looks whether an idle socket is still quiet, without waiting.
     #[must_use]
     pub fn peek(&self) -> Peek {

@@ -18,12 +18,12 @@ use crate::breaker::Core;
 use crate::clock;
 use crate::config::Driver;
 use crate::downstream;
-use crate::exchange::means::Means;
+use crate::exchange::means::{Means, Parts};
 use crate::rt::deadline::Wheel;
 use crate::rt::driver::{self, Choice, Loop, Refused, Tier};
 use crate::rt::listen::{self, Listener};
 use crate::rt::mailbox::{self, Mailbox, Post};
-use crate::stats::{Count, Process};
+use crate::stats::Process;
 use crate::table::Report;
 use crate::table::live::Live;
 
@@ -53,6 +53,7 @@ pub struct Crew {
     process: Arc<Process>,
     tier: Tier,
     refused: Option<Refused>,
+    connections_max: u64,
 }
 
 impl std::fmt::Debug for Crew {
@@ -89,6 +90,7 @@ impl Crew {
             process: Arc::clone(&plan.process),
             tier: Tier::Defer,
             refused: None,
+            connections_max: connections_max(driver::raise_file_limit()),
         };
         // Bound before any worker runs: a taken port is said before anything is served.
         let bound = bind_all(&plan.listen, plan.workers)?;
@@ -154,9 +156,7 @@ impl Crew {
     /// How many downstream connections are open.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        // Closed first: a connection that opens and closes in between is then not counted twice.
-        let closed = self.process.total(Count::Closed);
-        self.process.total(Count::Accepted).saturating_sub(closed)
+        self.process.open()
     }
 
     fn hire(&mut self, index: usize, plan: &Plan) -> Result<(), StartError> {
@@ -176,6 +176,7 @@ impl Crew {
             live: Arc::clone(&plan.live),
             process: Arc::clone(&plan.process),
             report: Arc::clone(&plan.report),
+            connections_max: self.connections_max,
         };
         let thread = thread::Builder::new().name(format!("worker-{index}"));
         thread.spawn(move || hire.work(mailbox, &says)).map_err(failed)?;
@@ -198,6 +199,20 @@ impl Crew {
             }
             self.addresses.push(address);
         }
+    }
+}
+
+/// Each downstream connection may need one upstream; the rest is for listeners, the ring, files.
+const fn connections_max(files: u64) -> u64 {
+    const RESERVE: u64 = 256;
+    const MOST: u64 = 65_536;
+    let half = files.saturating_sub(RESERVE) / 2;
+    if half < 1 {
+        1
+    } else if half > MOST {
+        MOST
+    } else {
+        half
     }
 }
 
@@ -235,6 +250,7 @@ struct Hire {
     live: Arc<Live>,
     process: Arc<Process>,
     report: Report,
+    connections_max: u64,
 }
 
 impl Hire {
@@ -249,14 +265,15 @@ impl Hire {
         };
         let ready = (core.tier, core.refused.clone());
         let wheel = Wheel::new(clock::now());
-        let means = Rc::new(Means::new(
-            Core::claim(self.index),
-            self.cores,
-            Rc::clone(&wheel),
-            self.process,
-            self.live.reader(self.index),
-            self.report,
-        ));
+        let means = Rc::new(Means::new(Parts {
+            core: Core::claim(self.index),
+            cores: self.cores,
+            wheel: Rc::clone(&wheel),
+            process: self.process,
+            reader: self.live.reader(self.index),
+            report: self.report,
+            connections_max: self.connections_max,
+        }));
         core.run(async move {
             driver::spawn(wheel.run());
             driver::spawn(sweep(Rc::clone(&means)));
