@@ -10,6 +10,8 @@ pub mod clock;
 pub mod config;
 // Everything that is not a request: start, reload, admin, events, shutdown.
 pub mod control;
+// Two origins and a client around the real proxy, for the first minute.
+pub mod demo;
 // The client's side: one task per connection.
 pub mod downstream;
 // One request, from its head to its settled verdict.

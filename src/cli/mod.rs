@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -18,6 +19,7 @@ use crate::breaker::registry::{Draft, Registry};
 use crate::config::{self, Colour, Config};
 use crate::control::source::Source;
 use crate::control::{self, VERSION, reload};
+use crate::demo;
 use crate::stats::Tallies;
 use crate::table::compile::{Kept, compile};
 
@@ -60,7 +62,11 @@ enum Command {
         what: Asset,
     },
     /// Show a breaker trip and heal, with nothing to set up
-    Demo,
+    Demo {
+        /// End after so many seconds, instead of at Ctrl-C
+        #[arg(long, value_name = "N")]
+        seconds: Option<u64>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -124,13 +130,20 @@ fn obey(command: Command) -> Exit {
         Command::Table(file) => with_config(&file, |loaded| table(&loaded)),
         Command::Reload { config, admin } => ask_reload(config, admin),
         Command::Emit { what: Asset::Schema } => print(&config::schema()),
-        Command::Demo => fail("the demo is not built yet"),
+        Command::Demo { seconds } => show(seconds),
     }
 }
 
 fn run(loaded: Loaded) -> Exit {
     let report = loaded.report(Colour::Plain);
     match control::run(loaded.config, loaded.source, &report) {
+        Ok(never) => match never {},
+        Err(why) => fail(&why.0),
+    }
+}
+
+fn show(seconds: Option<u64>) -> Exit {
+    match demo::run(seconds.map(Duration::from_secs)) {
         Ok(never) => match never {},
         Err(why) => fail(&why.0),
     }
@@ -261,7 +274,9 @@ mod tests {
         assert!(matches!(parse("fusebox check a.json"), Ok(Command::Check(_))));
         assert!(matches!(parse("fusebox table a.json"), Ok(Command::Table(_))));
         assert!(matches!(parse("fusebox emit schema"), Ok(Command::Emit { .. })));
-        assert!(matches!(parse("fusebox demo"), Ok(Command::Demo)));
+        assert!(matches!(parse("fusebox demo"), Ok(Command::Demo { seconds: None })));
+        let demo = parse("fusebox demo --seconds 5");
+        assert!(matches!(demo, Ok(Command::Demo { seconds: Some(5) })));
         let reload = parse("fusebox reload a.json --admin http://127.0.0.1:1/").unwrap();
         let expected = "127.0.0.1:1".parse().unwrap();
         assert!(matches!(reload, Command::Reload { admin: Some(it), .. } if it == expected));

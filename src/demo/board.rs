@@ -104,7 +104,10 @@ impl Board {
     fn moved(&self, event: &Event) {
         let (from, to) = (event.from.replace('_', "-"), event.to.replace('_', "-"));
         let arrow = format!("{from} → {to}");
-        let (name, reason) = (&event.breaker, event.reason);
+        let (name, mut reason) = (&event.breaker, event.reason.replace('_', " "));
+        if event.from == "closed" {
+            reason = format!("{} {reason}", event.counts.failures);
+        }
         say(format_args!("{}  {name:<11}  {arrow:<19}  {reason}", self.time()));
     }
 

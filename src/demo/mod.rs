@@ -89,7 +89,7 @@ fn configuration(users: &Origin, orders: &Origin) -> Result<Config, StartError> 
     });
     let text = text.to_string();
     config::load(&text).map(|(config, _)| config).map_err(|complaints| {
-        let colour = config::Colour::Never;
+        let colour = config::Colour::Plain;
         StartError(config::render("the demo", &text, &complaints, colour))
     })
 }

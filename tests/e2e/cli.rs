@@ -74,6 +74,15 @@ fn check_reads_standard_input_and_reports_every_fault_at_once() {
 }
 
 #[test]
+fn the_configuration_of_the_readme_passes_check() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let sample = readme.split("```jsonc\n").nth(1).and_then(|rest| rest.split("```").next());
+    let ended = check_text(sample.expect("a sample"));
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.output);
+}
+
+#[test]
 fn run_refuses_what_check_refuses() {
     for path in samples("config/invalid") {
         let ended = proxy::run(&["run", path.to_str().unwrap()]);

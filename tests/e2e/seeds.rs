@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::document::{self, guarded};
 use crate::origin::{Origin, Reply};
@@ -86,21 +86,13 @@ fn refusals_never_count_so_steady_traffic_heals() {
 #[test]
 fn seed_b_as_printed_trips_at_ten_failures_and_calls_its_handler_once() {
     let origin = Origin::start(|_, _| Reply::text(500, "broken"));
-    let sample: Value = serde_json::from_str(
-        &std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/seed-b.json"))
-            .unwrap(),
-    )
-    .unwrap();
-    let (path, method) = only_route(&sample);
-    let route = format!("/http/routes/{}/{method}/services", path.replace('/', "~1"));
-    let mut patched = sample.clone();
-    *patched.pointer_mut(&route).expect("services") =
-        json!({ "origin": { "url": origin.url("/") } });
-    let proxy = Proxy::start(&document::with(patched, "/listen", json!("127.0.0.1:0")));
+    let authority = origin.address().to_string();
+    let proxy =
+        proxy::start_sample("seed-b.json", |text| text.replace("localhost:6666", &authority));
     for _ in 0..10 {
-        assert_eq!(proxy.get(&path).status, 500);
+        assert_eq!(proxy.get("/users").status, 500);
     }
-    let refused = proxy.get(&path);
+    let refused = proxy.get("/users");
     assert_eq!(refused.status, 503);
     assert_eq!(refused.json(), json!({ "error": "Service unavailable" }));
     let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
@@ -108,7 +100,7 @@ fn seed_b_as_printed_trips_at_ten_failures_and_calls_its_handler_once() {
     assert_eq!(origin.count(), 10);
     proxy.lines().await_line("myOpenHandler");
     for _ in 0..5 {
-        assert_eq!(proxy.get(&path).status, 503);
+        assert_eq!(proxy.get("/users").status, 503);
     }
     assert_eq!(proxy.lines().count("myOpenHandler"), 1, "{}", proxy.lines().text());
 }
@@ -152,12 +144,4 @@ fn tt2_the_end_of_a_window_does_not_close_an_open_breaker() {
     assert_eq!(proxy.get("/guarded").status, 503);
     pass(Duration::from_millis(2_001));
     assert_eq!(proxy.get("/guarded").status, 503);
-}
-
-/// The path and the method of the sample's first route.
-fn only_route(sample: &Value) -> (String, String) {
-    let routes = sample["http"]["routes"].as_object().expect("routes");
-    let (path, methods) = routes.iter().next().expect("a route");
-    let method = methods.as_object().and_then(|m| m.keys().next()).expect("a method");
-    (path.clone(), method.clone())
 }
