@@ -159,10 +159,11 @@ impl Word {
         self.0 & DEADLINE_MASK
     }
 
-    /// Milliseconds from `now` to the deadline; zero when it is past.
+    /// Whole milliseconds from `now` to the deadline; zero when it is past. Rounded down, since the
+    /// deadline was rounded up: it is never more than the time that was asked for.
     #[must_use]
     pub const fn remaining_ms(self, now: Now) -> u64 {
-        self.deadline().saturating_sub(now.millis())
+        (self.deadline() * 1000).saturating_sub(now.micros()) / 1000
     }
 }
 
@@ -271,6 +272,16 @@ mod tests {
             );
         }
         assert_eq!(Word::new(State::Open, 0, u64::MAX).deadline(), DEADLINE_MASK);
+    }
+
+    #[test]
+    fn what_remains_is_never_more_than_what_was_asked_for() {
+        let tripped = Now::from_micros(1_500);
+        let deadline = tripped.after(std::time::Duration::from_secs(7)).millis_up();
+        let word = Word::new(State::Open, 1, deadline);
+        assert_eq!(word.remaining_ms(tripped), 7_000);
+        assert_eq!(word.remaining_ms(Now::from_micros(2_001)), 6_999);
+        assert_eq!(word.remaining_ms(Now::from_millis(deadline + 1)), 0);
     }
 
     #[test]

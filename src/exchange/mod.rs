@@ -139,6 +139,8 @@ async fn fail(
         (Sent::Nothing, Some(answer)) => {
             chosen.route.tally.finished(&means.core, answer.status());
             if matches!(fault, Fault::ClientMalformed | Fault::ClientTooLarge) {
+                // Where its body ends is not known, or not worth finding out.
+                client.refuse_all();
                 means.process.count(&means.core, Count::BadRequest);
             }
             client.seen = clock::now();
