@@ -177,7 +177,7 @@ fn a_client_that_breaks_the_rules_blames_nobody() {
         let head = "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
         client.offer(format!("{head}{junk}").as_bytes());
         client.finish_sending();
-        drop(client.try_response(crate::client::Asked::Other));
+        drop(client.try_response(client::Asked::Other));
         assert_eq!(proxy.get("/").status, 200, "{junk:?} opened the breaker");
     }
     assert_eq!(proxy.breaker("ALL /*rest")["counts"]["failure"], json!(0));

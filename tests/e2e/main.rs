@@ -11,8 +11,8 @@
     clippy::panic,
     clippy::disallowed_methods,
     clippy::needless_pass_by_value,
-    reason = "a test stops at the first surprise, sleeps and reads files on threads of its own, and \
-              hands over the JSON it has just written"
+    reason = "a test stops at the first surprise, sleeps and reads files on its own threads, and \
+              hands over JSON it has just written"
 )]
 
 mod client;
