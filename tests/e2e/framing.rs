@@ -10,8 +10,9 @@ use crate::proxy::Proxy;
 /// The only trace of a smuggled request that could reach the origin.
 const EVIL: &str = "GET /evil HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// Asserts for every row, whole and byte by byte: one answer with one of `statuses` and a close; the
-/// origin hears nothing; the next client is served. All rows are tried before the first is blamed.
+/// Asserts for every row, whole and byte by byte: one answer with one of `statuses`, then a close;
+/// the origin hears nothing; the next client is served. All rows are tried before the first is
+/// blamed.
 #[track_caller]
 fn never_forwarded(rows: &[&[u8]], statuses: &[u16]) {
     let origin = Origin::saying("ok");
