@@ -4,6 +4,13 @@
 //! allocator watches the worker's thread alone; a sampler watches the table's reference count.
 
 #![expect(unsafe_code, reason = "an allocator is an unsafe trait")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise and reads files"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

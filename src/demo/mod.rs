@@ -1,8 +1,8 @@
 //! A proxy, two origins and their clients in one process, for the first minute.
 //!
-//! Enters: how long to run, if not for ever. Leaves: what happens, line by line, on standard output.
-//! Owns two origins on loopback, of which `orders` fails for some seconds again and again, and one
-//! client for each. Needs no file, no network and no privilege; everything else is the real proxy.
+//! Enters: how long to run, if not for ever. Leaves: what happens, line by line, on standard
+//! output. Owns two origins on loopback, of which `orders` fails for some seconds again and again,
+//! and one client for each. Needs no file, network or privilege; the rest is the real proxy.
 
 mod board;
 mod origin;

@@ -168,6 +168,22 @@ fn a_client_that_leaves_within_the_body_blames_nobody() {
 }
 
 #[test]
+fn a_client_that_breaks_the_rules_blames_nobody() {
+    let origin = Origin::saying("yes");
+    let breaker = json!({ "circuitBreaker": { "maxFailures": 1 } });
+    let proxy = Proxy::start(&crate::document::all_to_with(&origin, breaker));
+    for junk in ["zz\r\n", "3\r\nabcd\r\n0\r\n\r\n", "0\r\nno trailer\r\n\r\n"] {
+        let mut client = Client::connect(proxy.address());
+        let head = "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
+        client.offer(format!("{head}{junk}").as_bytes());
+        client.finish_sending();
+        drop(client.try_response(client::Asked::Other));
+        assert_eq!(proxy.get("/").status, 200, "{junk:?} opened the breaker");
+    }
+    assert_eq!(proxy.breaker("ALL /*rest")["counts"]["failure"], json!(0));
+}
+
+#[test]
 fn a_route_opts_out_of_the_breaker_of_all() {
     let origin = failing(usize::MAX);
     let document = guarded(&origin, json!("none"));

@@ -110,7 +110,7 @@ impl Client {
             let length = length.parse().map_err(|_| Broken::Garbage(length.to_owned()))?;
             self.exactly(length)?
         } else {
-            self.to_end()?
+            self.rest_of_connection()?
         };
         Ok(response)
     }
@@ -145,7 +145,7 @@ impl Client {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
 
-    fn to_end(&mut self) -> Result<Vec<u8>, Broken> {
+    fn rest_of_connection(&mut self) -> Result<Vec<u8>, Broken> {
         loop {
             match self.more() {
                 Ok(()) => {}

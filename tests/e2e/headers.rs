@@ -34,8 +34,8 @@ fn end_to_end_headers_cross_unchanged_and_in_order() {
 #[test]
 fn hop_by_hop_headers_of_a_request_stay_behind() {
     let (seen, _) = forwarded(
-        "Host: test\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\n\
-         Proxy-Connection: keep-alive\r\nTE: trailers\r\n\
+        "Host: test\r\nConnection: keep-alive, X-Private\r\nX-Private: 1\r\n\
+         Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: trailers\r\n\
          X-Kept: 1\r\n",
     );
     for name in ["x-private", "keep-alive", "proxy-connection", "te", "connection"] {

@@ -78,6 +78,17 @@ fn a_chunked_body_that_grows_too_large_never_arrives_whole() {
 }
 
 #[test]
+fn a_chunked_body_at_its_limit_passes_however_it_is_cut() {
+    let origin = Origin::saying("ok");
+    let proxy = Proxy::start(&with(all_to(&origin), "/http/limits", json!({ "body": 10 })));
+    let mut client = Client::connect(proxy.address());
+    let chunks = "1\r\nx\r\n".repeat(10);
+    let head = "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(format!("{head}{chunks}0\r\n\r\n").as_bytes());
+    assert_eq!(client.response().status, 200, "framing is not body");
+}
+
+#[test]
 fn a_head_that_trickles_in_too_slowly_is_408_or_a_close() {
     let origin = Origin::saying("ok");
     let timeouts = json!({ "header": "300ms" });

@@ -2,15 +2,17 @@
 //!
 //! Harness: `proxy` runs the binary, `origin` stands behind it, `client` before it, `kernel` holds
 //! the system calls, `wait` the deadlines, `document` writes configurations. The other modules are
-//! tests, one subject each. No fixed ports, loopback only. `FUSEBOX_E2E_DRIVER` picks the I/O driver
-//! of every proxy whose document names none.
+//! tests, one subject each. No fixed ports, loopback only. `FUSEBOX_E2E_DRIVER` picks the driver of
+//! every proxy whose document names none.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "a test stops at the first surprise, and sleeps and reads files on threads of its own"
+    clippy::needless_pass_by_value,
+    reason = "a test stops at the first surprise, sleeps and reads files on its own threads, and \
+              hands over JSON it has just written"
 )]
 
 mod client;

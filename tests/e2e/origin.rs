@@ -1,7 +1,7 @@
 //! An origin that follows a script: a plain HTTP/1.1 server on threads of its own.
 //!
-//! Each request is read whole, recorded, and answered by the test's closure with a [`Reply`]: bytes,
-//! pauses, gates, and how the connection ends. [`Origin::raw`] hands over bare sockets instead.
+//! Each request is read whole, recorded, and answered by the test's closure with a [`Reply`]:
+//! bytes, pauses, gates, and how the connection ends. [`Origin::raw`] hands over bare sockets.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -173,7 +173,7 @@ impl Origin {
         })
     }
 
-    /// Starts an origin that hands every connection to `script`; it records nothing but their number.
+    /// Starts an origin that hands every connection to `script`; it records only their number.
     pub(crate) fn raw(script: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
         Self::listen(move |stream, connection, _| script(stream, connection))
     }

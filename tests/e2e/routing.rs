@@ -122,7 +122,10 @@ fn a_head_request_falls_back_to_get_and_gets_no_body() {
 #[test]
 fn hosts_choose_between_routes_and_the_default_host_takes_the_rest() {
     let origin = Origin::start(|request, _| Reply::text(200, &request.target));
-    let to = |path: &str| json!({ "routes": { "/": { "GET": { "services": { "o": { "url": origin.url(path) } } } } } });
+    let to = |path: &str| {
+        let services = json!({ "o": { "url": origin.url(path) } });
+        json!({ "routes": { "/": { "GET": { "services": services } } } })
+    };
     let hosts = json!({ "api.example.com": to("/exact"), "*.example.com": to("/below") });
     let default = one_route("/", "GET", &origin.url("/default"), json!({}));
     let proxy = Proxy::start(&document::with(default, "/http/hosts", hosts));

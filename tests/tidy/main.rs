@@ -28,6 +28,7 @@ const DEPENDENCIES: &[(&str, &str)] = &[
     ("clap", "the command line, its help and its suggestions"),
     ("crossbeam-utils", "padding to a cache line"),
     ("divan", "benches"),
+    ("futures-util", "joins futures and catches panics of one connection"),
     ("hdrhistogram", "latencies without losing the tail"),
     ("http", "methods, statuses and their phrases"),
     ("httparse", "tokenises heads, fuzzed by many"),
@@ -46,6 +47,7 @@ const DEPENDENCIES: &[(&str, &str)] = &[
     ("strsim", "did you mean"),
     ("tempfile", "directories of tests"),
     ("tokio", "the control plane"),
+    ("tower", "calls the admin routes without sockets"),
 ];
 
 const NAMELESS: &[&str] = &["util", "utils", "common", "helper", "helpers", "misc", "types"];
@@ -116,10 +118,8 @@ fn every_direct_dependency_has_a_reason() {
         for line in text.lines() {
             if line.starts_with('[') {
                 inside = line.ends_with("dependencies]");
-            } else if let Some((name, _)) = line.split_once([' ', '=']).filter(|_| inside) {
-                if !name.is_empty() && !name.starts_with('#') {
-                    used.insert(name.split('.').next().unwrap().to_owned());
-                }
+            } else if inside && line.starts_with(|c: char| c.is_alphabetic()) {
+                used.insert(line.split([' ', '=', '.']).next().unwrap().to_owned());
             }
         }
     }

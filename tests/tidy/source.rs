@@ -8,15 +8,23 @@ pub(crate) struct Source {
     /// Relative to the root.
     pub(crate) path: String,
     pub(crate) text: String,
+    /// Whether it is compiled for tests only.
+    pub(crate) tested: bool,
 }
 
 impl Source {
     /// The part that is shipped: up to the tests.
     pub(crate) fn shipped(&self) -> &str {
-        if self.path.ends_with("/tests.rs") {
+        if self.tested {
             return "";
         }
-        let cut = self.text.find("\n#[cfg(test)]\nmod ").unwrap_or(self.text.len());
+        let starts =
+            self.text.match_indices("\n#[cfg(test)]\n").map(|(at, found)| (at, found.len()));
+        let is_body = |(at, len): &(usize, usize)| {
+            let line = self.text[at + len..].lines().next().unwrap_or_default();
+            line.contains("mod ") && line.ends_with('{')
+        };
+        let cut = starts.clone().find(is_body).map_or(self.text.len(), |(at, _)| at);
         &self.text[..cut]
     }
 
@@ -48,12 +56,32 @@ pub(crate) fn sources(directories: &[&str]) -> Vec<Source> {
         } else if path.extension().is_some_and(|end| end == "rs") {
             let text = fs::read_to_string(&path).unwrap();
             let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-            sources.push(Source { path, text });
+            sources.push(Source { path, text, tested: false });
         }
     }
     assert!(!sources.is_empty(), "no sources in {directories:?}");
+    let tested: Vec<String> = sources.iter().flat_map(test_modules).collect();
+    for source in &mut sources {
+        source.tested = tested.iter().any(|path| source.path.starts_with(path.as_str()));
+    }
     sources.sort_by(|a, b| a.path.cmp(&b.path));
     sources
+}
+
+/// The files and folders of the modules that `source` declares for tests only.
+fn test_modules(source: &Source) -> Vec<String> {
+    let stem = source.path.trim_end_matches(".rs").trim_end_matches("/mod");
+    let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut found = Vec::new();
+    for rest in source.text.split("#[cfg(test)]\n").skip(1) {
+        let line = rest.lines().next().unwrap_or_default();
+        if let Some(file) = line.strip_prefix("#[path = \"") {
+            found.push(format!("{folder}/{}", file.trim_end_matches("\"]")));
+        } else if let Some((_, name)) = line.trim_end_matches(';').rsplit_once("mod ") {
+            found.extend([format!("{stem}/{name}.rs"), format!("{stem}/{name}/")]);
+        }
+    }
+    found
 }
 
 pub(crate) fn all() -> Vec<Source> {
