@@ -134,6 +134,30 @@ pub(super) struct Fault {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: [Self; 20] = [
+        Self::UnknownKey,
+        Self::WrongType,
+        Self::BadUnit,
+        Self::DuplicateKey,
+        Self::Syntax,
+        Self::UnknownWord,
+        Self::OutOfRange,
+        Self::Missing,
+        Self::UnknownName,
+        Self::BadPattern,
+        Self::BadUrl,
+        Self::Overlap,
+        Self::Conflict,
+        Self::BadAddress,
+        Self::TooMany,
+        Self::NotBuilt,
+        Self::MoreErrors,
+        Self::NoWindow,
+        Self::ReadDifferently,
+        Self::MoreAdvice,
+    ];
+
     /// As it is written: `F001`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
