@@ -31,21 +31,15 @@ fn typos(word: &str) -> Vec<String> {
     let letters: Vec<char> = word.chars().collect();
     let mut found = Vec::new();
     for at in 0..=letters.len() {
-        let edits: [&dyn Fn(&mut Vec<char>); 4] = [
-            &|w| drop(w.splice(at..at, ['x'])),
-            &|w| drop(w.splice(at..(at + 1).min(w.len()), ['x'])),
-            &|w| drop(w.splice(at..(at + 1).min(w.len()), [])),
-            &|w| {
-                if at + 1 < w.len() {
-                    w.swap(at, at + 1)
-                }
-            },
-        ];
-        for edit in edits {
+        let end = (at + 1).min(letters.len());
+        for (until, put) in [(at, "x"), (end, "x"), (end, "")] {
             let mut typo = letters.clone();
-            edit(&mut typo);
+            typo.splice(at..until, put.chars());
             found.push(typo.into_iter().collect());
         }
+        let mut swapped = letters.clone();
+        swapped[at..(at + 2).min(letters.len())].reverse();
+        found.push(swapped.into_iter().collect::<String>());
     }
     found.retain(|typo| typo != word);
     found.sort();
