@@ -82,7 +82,7 @@ pub(super) fn choose(
     let Some((name, named)) = found else {
         let known = names.breakers.iter().map(|(name, _)| name.as_str());
         let remedy = match nearest(name, known) {
-            Some(meant) => format!("did you mean `{meant}`?"),
+            Some(meant) => format!("did you mean {}?", quoted(meant)),
             None => "name it under `http.circuitBreakers`".to_owned(),
         };
         let message = format!("no breaker is named {}", quoted(name));
@@ -220,7 +220,7 @@ fn calls(
         let Some(handler) = names.handlers.iter().position(|handler| handler.name == *name) else {
             let known = names.handlers.iter().map(|handler| handler.name.as_str());
             let remedy = match nearest(name, known) {
-                Some(meant) => format!("did you mean `{meant}`?"),
+                Some(meant) => format!("did you mean {}?", quoted(meant)),
                 None => "name it under `http.handlers`".to_owned(),
             };
             let message = format!("no handler is named {}", quoted(name));

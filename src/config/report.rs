@@ -64,9 +64,13 @@ impl Report {
         if self.raised.is_empty() {
             return Vec::new();
         }
-        let index = Index::of(root);
         let raised = self.raised.into_iter().filter(|raised| !raised.is_echo(faulty));
-        let faults = raised.map(|raised| Fault {
+        let raised: Vec<Raised> = raised.collect();
+        let others = raised.iter().filter_map(|raised| raised.other.as_ref());
+        let others = others.map(|(other, ..)| other.as_str());
+        let index =
+            Index::of(root, raised.iter().map(|raised| raised.pointer.as_str()).chain(others));
+        let faults = raised.into_iter().map(|raised| Fault {
             code: raised.code,
             range: index.find(&raised.pointer, raised.part),
             other: raised.other.map(|(other, part, label)| (index.find(&other, part), label)),

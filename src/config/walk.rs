@@ -21,6 +21,9 @@ use super::{schema, span, unbuilt};
 /// Deeper documents are refused; no key of the contract is half as deep.
 const DEPTH_MAX: usize = 32;
 
+/// More faults than this are not kept: only the first are shown, and a hostile text has millions.
+const FAULTS_MAX: usize = 10_000;
+
 /// What is sound in a document.
 pub(super) struct Clean {
     /// As strict JSON.
@@ -321,6 +324,9 @@ impl Walk<'_> {
         message: String,
         remedy: &str,
     ) {
+        if self.faults.len() >= FAULTS_MAX {
+            return;
+        }
         let pointer = at.to_string();
         if !matches!(code, Code::NotBuilt | Code::ReadDifferently) {
             let (parent, _) = pointer.rsplit_once('/').unwrap_or_default();

@@ -22,6 +22,7 @@ use super::units::Count;
 /// A fusebox configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("required" = ["http"]))]
 pub struct Document {
     /// Where editors find the schema; ignored.
     #[serde(rename = "$schema")]
@@ -37,7 +38,6 @@ pub struct Document {
     /// Where breaker state is shared. Default: {"type": "memory"}.
     pub state: Option<WordOr<StateType, State>>,
     /// Routes and their rules.
-    #[schemars(required)]
     pub http: Option<Http>,
     /// What is logged. Default: {"level": "info", "access": "errors"}.
     pub log: Option<Log>,

@@ -49,6 +49,9 @@ fn compare(folder: &str, least: usize, pick: fn(&str) -> Vec<Complaint>) -> Vec<
 
 fn check_each(text: &str, complaints: &[Complaint]) {
     let drawn = render("sample.json", text, complaints, Colour::Plain);
+    if std::env::var_os("DRAW").is_some() {
+        println!("{drawn}");
+    }
     for complaint in complaints {
         assert!(!complaint.message.ends_with('.'), "{complaint:?}");
         assert!(!complaint.remedy.is_empty() && !complaint.remedy.ends_with('.'), "{complaint:?}");

@@ -28,6 +28,8 @@ fn survive(text: &str) -> usize {
         let Complaint { line, column, range, .. } = complaint;
         assert!(text.get(range.clone()).is_some(), "{complaint:?}");
         assert!(*column <= lines[line - 1].chars().count() + 1, "{complaint:?}");
+        let said = complaint.message.chars().chain(complaint.remedy.chars());
+        assert!(!said.into_iter().any(char::is_control), "{complaint:?}");
         assert!(!complaint.message.contains("cannot be decoded"), "{complaint:?}\n{text}");
     }
     let sorted = complaints.is_sorted_by_key(|c| (c.line, c.column));
@@ -157,6 +159,31 @@ fn odd_texts_are_refused_without_a_panic() {
     survive(&"x".repeat(17 * 1024 * 1024));
     survive(&format!("{{\"{}\": 1}}", "k".repeat(100_000)));
     survive(&format!("{{\"listen\": \"{}\u{1f9e8}\"}}", "é".repeat(100_000)));
+}
+
+#[test]
+fn a_text_full_of_faults_is_not_kept_in_full() {
+    for text in [
+        format!("{{\"listen\": [{}1]}}", "1,".repeat(500_000)),
+        format!("{{\"listen\": [{}]}}", "\"x\",".repeat(100_000)),
+        format!("{{{}}}", "\"k\": 1,".repeat(100_000)),
+    ] {
+        assert_eq!(survive(&text), COMPLAINTS_MAX + 1);
+    }
+}
+
+#[test]
+fn nothing_a_terminal_obeys_gets_through() {
+    for text in [
+        "{ \"a\u{1b}[31m\": 1, \"http\": 2 }",
+        "{ \"\\u001b[31m\": 1, \"log\": { \"level\": \"\\u001b]0;x\\u0007\" } }",
+        "{ \"http\": { \"routes\": { \"/\\u001b[2J\": { \"G\\u0000T\": 1 } } } }",
+    ] {
+        let complaints = load(text).unwrap_err();
+        let drawn = render("x", text, &complaints, Colour::Plain);
+        let odd = drawn.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(odd, None, "{drawn:?}");
+    }
 }
 
 #[test]
