@@ -106,11 +106,6 @@ pub fn read(text: &str) -> Result<(Duration, Reading), Misread> {
     Ok((from_micros(micros)?, reading))
 }
 
-/// A duration as people write it.
-pub(super) fn shown(span: Duration) -> String {
-    humantime::format_duration(span).to_string()
-}
-
 fn from_micros(micros: f64) -> Result<Duration, Misread> {
     if micros.is_nan() || micros < 0.0 {
         return Err(Misread {

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::complaint::{Code, Fault, any_of, nearest, quoted};
 use super::form::{self, Form};
 use super::place::At;
-use super::units::Raw;
+use super::units::{self, Raw};
 use super::{schema, span, unbuilt};
 
 /// Deeper documents are refused; no key of the contract is half as deep.
@@ -226,7 +226,7 @@ impl Walk<'_> {
         if unit.starts_with("duration")
             && let Ok((value, span::Reading::Different(why))) = span::read(&text.value)
         {
-            let (was, means) = (quoted(&text.value), span::shown(value));
+            let (was, means) = (quoted(&text.value), units::shown(value));
             let message = format!("{was} means {means} here; human-interval 0.1.6 differs: {why}");
             let millis = value.as_millis();
             let remedy = format!("to be read alike everywhere, write {millis} (milliseconds)");

@@ -1,15 +1,16 @@
 //! The keys of a circuit breaker: two vocabularies and what both share.
 //!
-//! Enters: the clean tree of one breaker. Leaves: [`Breaker`] in the operator's words. No behaviour.
+//! Enters: the clean tree of one breaker. Leaves: [`Breaker`] in the operator's words. No
+//! behaviour.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::span::{Patience, Span};
-use super::super::units::{Count, Share, Status, StatusRange};
 use super::{Entries, OneOrMany, Stats};
 use crate::breaker::policy::{FAILURES_MAX, LOOK_BACK_FAILURES_MAX};
+use crate::config::span::{Patience, Span};
+use crate::config::units::{Count, Share, Status, StatusRange};
 
 /// A circuit breaker.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

@@ -5,10 +5,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::HEADERS_MAX;
-use super::super::span::{Patience, Span};
-use super::super::units::{Bytes, BytesCap, Count, CountCap};
 use super::{Breaker, BreakerChoice, Entries, Level, Route};
+use crate::config::HEADERS_MAX;
+use crate::config::span::{Patience, Span};
+use crate::config::units::{Bytes, BytesCap, Count, CountCap};
 
 /// Routes and their rules.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

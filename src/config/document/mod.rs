@@ -16,8 +16,8 @@ pub use http::{Handler, HandlerType, Host, Http, Limits, Paths, Timeouts, Traili
 pub use route::{Route, RouteTimeouts, Service, ServiceType};
 pub use shape::{BreakerChoice, Entries, Off, OneOrMany, WordOr};
 
-use super::span::Span;
-use super::units::Count;
+use crate::config::span::Span;
+use crate::config::units::{Count, Share};
 
 /// A fusebox configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -142,7 +142,7 @@ pub struct State {
     /// What holds while Redis is away. Default: "local".
     pub on_loss: Option<OnLoss>,
     /// Share of instances that must have seen failures before the sum counts. Default: 0.
-    pub quorum: Option<super::units::Share>,
+    pub quorum: Option<Share>,
 }
 
 /// Which store.
