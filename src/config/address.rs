@@ -98,8 +98,11 @@ fn address(text: &str, at: &At<'_>, report: &mut Report) -> Option<SocketAddr> {
         return None;
     }
     let remedy = match text.rsplit_once(':') {
-        Some(("", port)) => format!("write `0.0.0.0:{port}`"),
-        Some(("localhost", port)) => format!("write `127.0.0.1:{port}`: names are not looked up"),
+        Some(("", port)) => format!("write {}", quoted(&format!("0.0.0.0:{port}"))),
+        Some(("localhost", port)) => {
+            let address = quoted(&format!("127.0.0.1:{port}"));
+            format!("write {address}: names are not looked up")
+        }
         _ => "write an IP address and port, as in `0.0.0.0:8080` or `[::]:8080`".to_owned(),
     };
     let message = format!("{} is not an address and port", quoted(text));

@@ -82,11 +82,11 @@ pub(super) fn choose(
     let Some((name, named)) = found else {
         let known = names.breakers.iter().map(|(name, _)| name.as_str());
         let remedy = match nearest(name, known) {
-            Some(meant) => format!("did you mean `{meant}`?"),
+            Some(meant) => format!("did you mean {}?", quoted(meant)),
             None => "name it under `http.circuitBreakers`".to_owned(),
         };
         let message = format!("no breaker is named {}", quoted(name));
-        report.value(Code::UnknownName, &at.key("use"), message, &remedy);
+        report.name(&at.key("use"), "/http/circuitBreakers", message, &remedy);
         return None;
     };
     Some(config(own, Some((name, named)), at, names, report))
@@ -220,11 +220,11 @@ fn calls(
         let Some(handler) = names.handlers.iter().position(|handler| handler.name == *name) else {
             let known = names.handlers.iter().map(|handler| handler.name.as_str());
             let remedy = match nearest(name, known) {
-                Some(meant) => format!("did you mean `{meant}`?"),
+                Some(meant) => format!("did you mean {}?", quoted(meant)),
                 None => "name it under `http.handlers`".to_owned(),
             };
             let message = format!("no handler is named {}", quoted(name));
-            report.value(Code::UnknownName, &entry.key("name"), message, &remedy);
+            report.name(&entry.key("name"), "/http/handlers", message, &remedy);
             continue;
         };
         let options = call.options.clone().unwrap_or_else(|| serde_json::json!({}));
@@ -248,7 +248,7 @@ fn check_words(
         _ => at.key(key).to_string(),
     };
     let has = |key: &'static str| mine.contains(&key) || theirs.contains(&key);
-    let mut blamed = Vec::new();
+    let (mut blamed, mut told) = (Vec::new(), Vec::new());
     for (a, b) in SAME_THING {
         // What the named one says twice is said of the named one.
         let key = if mine.contains(&b) { b } else { a };
@@ -257,6 +257,11 @@ fn check_words(
             continue;
         }
         blamed.push(key);
+        // One word of the named breaker against two of one's own is one fault.
+        if key == a && told.contains(&b) {
+            continue;
+        }
+        told.push(other);
         let message = format!("`{key}` and `{other}` are two words for one thing");
         report.key(Code::Conflict, &at.key(key), message, "keep the words of one vocabulary");
         report.point_at(place(other), "the other word");

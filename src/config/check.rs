@@ -141,7 +141,7 @@ fn handlers(all: &Entries<document::Handler>, at: &At<'_>, report: &mut Report) 
         let level = handler.level.map_or(log::LevelFilter::Warn, level_filter).to_level();
         if level.is_none() {
             let message = "a handler that logs nothing does nothing".to_owned();
-            report.value(Code::UnknownWord, &at.key("level"), message, "write `warn`");
+            report.value(Code::Conflict, &at.key("level"), message, "write `warn`");
         }
         // Handlers of other types stand in here for their names; the walk has refused them.
         let kind = HandlerKind::Log(level.unwrap_or(log::Level::Warn));

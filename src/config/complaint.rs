@@ -134,6 +134,30 @@ pub(super) struct Fault {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: [Self; 20] = [
+        Self::UnknownKey,
+        Self::WrongType,
+        Self::BadUnit,
+        Self::DuplicateKey,
+        Self::Syntax,
+        Self::UnknownWord,
+        Self::OutOfRange,
+        Self::Missing,
+        Self::UnknownName,
+        Self::BadPattern,
+        Self::BadUrl,
+        Self::Overlap,
+        Self::Conflict,
+        Self::BadAddress,
+        Self::TooMany,
+        Self::NotBuilt,
+        Self::MoreErrors,
+        Self::NoWindow,
+        Self::ReadDifferently,
+        Self::MoreAdvice,
+    ];
+
     /// As it is written: `F001`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -237,7 +261,7 @@ impl Complaint {
         let place = format!("{name}:{}:{}", self.line, self.column);
         let pointer = match self.pointer.as_str() {
             "" => "at the top level".to_owned(),
-            pointer => format!("at {pointer}"),
+            pointer => format!("at {}", harmless(pointer)),
         };
         let group = match drawn_line(text, lines, &self.range) {
             Some((first, line, range)) => {
@@ -314,14 +338,26 @@ fn floor(text: &str, at: usize) -> usize {
     text.floor_char_boundary(at)
 }
 
-/// Text of the document as it goes into a message: short, in backticks, nothing a terminal obeys.
+/// Text of the document as it goes into a message: short, in backticks.
 pub(super) fn quoted(text: &str) -> String {
     const CHARS_MAX: usize = 60;
     let mut short: String = text.chars().take(CHARS_MAX).collect();
     if short.len() < text.len() {
         short.push('…');
     }
-    format!("`{}`", short.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"))
+    format!("`{}`", harmless(&short))
+}
+
+/// Text with nothing in it that a terminal obeys or hides.
+fn harmless(text: &str) -> String {
+    let mut harmless = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => harmless.push(c),
+            _ => harmless.extend(c.escape_debug()),
+        }
+    }
+    harmless
 }
 
 /// The candidate that `word` was probably meant to be.
@@ -334,7 +370,10 @@ pub(super) fn nearest<'c>(
         let lower = candidate.to_lowercase();
         let distance = strsim::damerau_levenshtein(&word, &lower);
         let allowed = (word.chars().count().max(lower.chars().count()) / 3).max(1);
-        (distance <= allowed).then(|| {
+        let shorter = word.len().min(lower.len());
+        let begins_alike =
+            shorter >= 4 && word.as_bytes()[..shorter] == lower.as_bytes()[..shorter];
+        (distance <= allowed || begins_alike).then(|| {
             let alike = strsim::jaro_winkler(&word, &lower);
             (distance, alike, candidate)
         })

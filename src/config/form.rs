@@ -77,13 +77,9 @@ impl Form {
         many.chain(self.rules.get("const")).filter_map(Value::as_str).collect()
     }
 
-    pub(super) fn describe(&self) -> String {
+    fn phrase(&self) -> String {
         if let Some((.., phrase)) = self.unit() {
             return (*phrase).to_owned();
-        }
-        let words = self.words();
-        if !words.is_empty() {
-            return any_of(words);
         }
         match self.rules.get("type").and_then(Value::as_str) {
             Some("object") => "an object",
@@ -95,6 +91,14 @@ impl Form {
         }
         .to_owned()
     }
+}
+
+/// What may stand where `forms` are allowed.
+pub(super) fn describe(forms: &[Form]) -> String {
+    let words: Vec<&str> = forms.iter().flat_map(Form::words).collect();
+    let wordless = forms.iter().filter(|form| form.words().is_empty()).map(Form::phrase);
+    let words = if words.is_empty() { None } else { Some(any_of(words)) };
+    words.into_iter().chain(wordless).collect::<Vec<_>>().join(" or ")
 }
 
 /// The JSON type of `node`, for messages.
@@ -110,13 +114,14 @@ pub(super) const fn kind_of(node: &ast::Value<'_>) -> &'static str {
     }
 }
 
-/// The object, as an operator calls it, in which `key` is known.
+/// The objects, as an operator calls them, in which `key` is known.
 pub(super) fn home_of(key: &str) -> Option<String> {
     let has = |rules: &Value| rules.get("properties").is_some_and(|all| all.get(key).is_some());
-    let schema = schema::value();
-    if has(schema) {
+    if has(schema::value()) {
         return Some("the top level".to_owned());
     }
-    let sections = schema.get("$defs")?.as_object()?;
-    sections.iter().find(|(_, rules)| has(rules)).map(|(name, _)| format!("`{name}`"))
+    let sections = schema::value().get("$defs")?.as_object()?;
+    let homes = sections.iter().filter(|(_, rules)| has(rules)).map(|(name, _)| name.as_str());
+    let homes: Vec<&str> = homes.collect();
+    (!homes.is_empty()).then(|| any_of(homes))
 }

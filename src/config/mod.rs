@@ -36,6 +36,9 @@ pub use unbuilt::{NotBuilt, not_built};
 
 use crate::breaker::policy::Policy;
 
+/// The bundled configuration: everything goes to a service on this machine.
+pub const DEFAULT: &str = include_str!("../../config/default.json");
+
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -172,7 +175,8 @@ pub enum HostPattern {
 pub struct PathPattern {
     /// As written.
     pub text: String,
-    /// Its segments, without the leading slash. The root path has none.
+    /// Its segments, without the leading slash. The root path has none. A last literal that is
+    /// empty is a trailing slash; there is one only under [`TrailingSlash::Strict`].
     pub segments: Vec<Segment>,
 }
 

@@ -177,8 +177,8 @@ fn check_params(path: &PathPattern) -> Result<(), Flaw> {
 
 /// Reads the method of a route; `None` is `ALL`.
 pub(super) fn method(text: &str) -> Result<Option<String>, Flaw> {
-    const KNOWN: [&str; 10] =
-        ["ALL", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
+    const KNOWN: [&str; 9] =
+        ["ALL", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"];
     let upper = text.to_ascii_uppercase();
     if upper != text && KNOWN.contains(&upper.as_str()) {
         let fault = format!("method {} is not in upper case", quoted(text));
@@ -188,12 +188,6 @@ pub(super) fn method(text: &str) -> Result<Option<String>, Flaw> {
     if text.is_empty() || !text.bytes().all(is_token) {
         let fault = format!("{} is not a method", quoted(text));
         return Err(Flaw::new(fault, format!("write one such as {}", any_of(KNOWN))));
-    }
-    if text == "CONNECT" {
-        return Err(Flaw::new(
-            "`CONNECT` asks for a tunnel, which no route serves",
-            "remove the route",
-        ));
     }
     Ok((text != "ALL").then(|| text.to_owned()))
 }

@@ -62,8 +62,8 @@ impl fmt::Display for At<'_> {
     }
 }
 
-/// Finds the bytes of a pointer. Built only when there is something to complain about.
-pub(super) struct Index(HashMap<String, Ranges>);
+/// Finds the bytes of pointers. Built only when there is something to complain about.
+pub(super) struct Index(HashMap<String, Option<Ranges>>);
 
 struct Ranges {
     key: Option<Range<usize>>,
@@ -71,17 +71,29 @@ struct Ranges {
 }
 
 impl Index {
-    pub(super) fn of(root: &Value<'_>) -> Self {
+    /// Looks for `pointers`, and for what they lie in, in `root`.
+    pub(super) fn of<'p>(root: &Value<'_>, pointers: impl Iterator<Item = &'p str>) -> Self {
         let mut index = Self(HashMap::new());
+        for pointer in pointers {
+            let ends = pointer.match_indices('/').map(|(at, _)| at);
+            for end in ends.chain([pointer.len()]) {
+                if !index.0.contains_key(&pointer[..end]) {
+                    index.0.insert(pointer[..end].to_owned(), None);
+                }
+            }
+        }
         index.add(&At::ROOT, None, root);
         index
     }
 
     fn add(&mut self, at: &At<'_>, key: Option<Range<usize>>, value: &Value<'_>) {
+        // Nothing that is looked for lies below what is not.
+        let Some(found) = self.0.get_mut(&at.to_string()) else {
+            return;
+        };
         let range = value.range();
-        let ranges = Ranges { key, value: range.start..range.end };
         // The first of two equal keys is the one that counts.
-        self.0.entry(at.to_string()).or_insert(ranges);
+        found.get_or_insert(Ranges { key, value: range.start..range.end });
         match value {
             Value::Object(object) => {
                 for entry in &object.properties {
@@ -103,7 +115,7 @@ impl Index {
     pub(super) fn find(&self, pointer: &str, part: Part) -> Range<usize> {
         let mut pointer = pointer;
         loop {
-            if let Some(ranges) = self.0.get(pointer) {
+            if let Some(Some(ranges)) = self.0.get(pointer) {
                 let key = ranges.key.clone().filter(|_| part == Part::Key);
                 return key.unwrap_or_else(|| ranges.value.clone());
             }

@@ -24,6 +24,8 @@ struct Raised {
     message: String,
     remedy: String,
     other: Option<(String, Part, String)>,
+    /// Where the name that is missing would stand.
+    home: Option<&'static str>,
 }
 
 impl Report {
@@ -37,6 +39,14 @@ impl Report {
         self.raise(code, at, Part::Key, message, remedy);
     }
 
+    /// Complains about a name at `at` that nothing at the pointer `home` bears.
+    pub(super) fn name(&mut self, at: &At<'_>, home: &'static str, message: String, remedy: &str) {
+        self.raise(Code::UnknownName, at, Part::Value, message, remedy);
+        if let Some(raised) = self.raised.last_mut() {
+            raised.home = Some(home);
+        }
+    }
+
     /// Shows a second key with the last complaint.
     pub(super) fn point_at(&mut self, pointer: String, label: &str) {
         if let Some(raised) = self.raised.last_mut() {
@@ -46,7 +56,7 @@ impl Report {
 
     fn raise(&mut self, code: Code, at: &At<'_>, part: Part, message: String, remedy: &str) {
         let (pointer, remedy) = (at.to_string(), remedy.to_owned());
-        self.raised.push(Raised { code, pointer, part, message, remedy, other: None });
+        self.raised.push(Raised { code, pointer, part, message, remedy, other: None, home: None });
     }
 
     /// The faults, with their places in `root`. `faulty` names the objects that lost something.
@@ -54,9 +64,13 @@ impl Report {
         if self.raised.is_empty() {
             return Vec::new();
         }
-        let index = Index::of(root);
         let raised = self.raised.into_iter().filter(|raised| !raised.is_echo(faulty));
-        let faults = raised.map(|raised| Fault {
+        let raised: Vec<Raised> = raised.collect();
+        let others = raised.iter().filter_map(|raised| raised.other.as_ref());
+        let others = others.map(|(other, ..)| other.as_str());
+        let index =
+            Index::of(root, raised.iter().map(|raised| raised.pointer.as_str()).chain(others));
+        let faults = raised.into_iter().map(|raised| Fault {
             code: raised.code,
             range: index.find(&raised.pointer, raised.part),
             other: raised.other.map(|(other, part, label)| (index.find(&other, part), label)),
@@ -76,9 +90,8 @@ impl Raised {
             Code::Missing | Code::Conflict | Code::NoWindow => {
                 faulty.contains(&self.pointer) || faulty.contains(parent)
             }
-            Code::UnknownName => ["/http", "/http/handlers", "/http/circuitBreakers"]
-                .iter()
-                .any(|home| faulty.contains(*home)),
+            // What bears the name may have been taken out.
+            Code::UnknownName => self.home.is_some_and(|home| faulty.contains(home)),
             _ => false,
         }
     }

@@ -4,6 +4,7 @@
 //! Owns the phrases for what may be written. Durations live next door, in `span`.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
@@ -91,6 +92,12 @@ pub(super) const UNITS: [(&str, Check, &str); 9] = [
     (Status::UNIT, misread::<Status>, "a status from 100 to 599"),
     (StatusRange::UNIT, misread::<StatusRange>, r#"a status, or some ("500-599")"#),
 ];
+
+/// A duration as people write it.
+#[must_use]
+pub fn shown(span: Duration) -> String {
+    humantime::format_duration(span).to_string()
+}
 
 fn misread<L: Leaf>(raw: Raw<'_>) -> Option<Misread> {
     L::read(raw).err()

@@ -66,6 +66,7 @@ fn authority_of(authority: &str) -> Result<(String, u16), (Code, Flaw)> {
     let lower = authority.to_ascii_lowercase();
     let (host, port) = match lower.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, port)) => (host, port),
+        None if lower.starts_with('[') => return Err(bad_host(authority)),
         None => lower.split_at(lower.find(':').unwrap_or(lower.len())),
     };
     let port = match port.strip_prefix(':') {

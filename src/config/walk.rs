@@ -15,11 +15,14 @@ use serde_json::{Map, Value};
 use super::complaint::{Code, Fault, any_of, nearest, quoted};
 use super::form::{self, Form};
 use super::place::At;
-use super::units::Raw;
+use super::units::{self, Raw};
 use super::{schema, span, unbuilt};
 
 /// Deeper documents are refused; no key of the contract is half as deep.
 const DEPTH_MAX: usize = 32;
+
+/// More faults than this are not kept: only the first are shown, and a hostile text has millions.
+const FAULTS_MAX: usize = 10_000;
 
 /// What is sound in a document.
 pub(super) struct Clean {
@@ -32,7 +35,7 @@ pub(super) struct Clean {
 /// Walks `root`; what is wrong goes to `faults`.
 pub(super) fn walk(root: &ast::Value<'_>, faults: &mut Vec<Fault>) -> Clean {
     let mut walk = Walk { json: String::new(), faults, faulty: HashSet::new() };
-    if walk.value(&At::ROOT, root, schema::value()) == Verdict::Drop {
+    if walk.value(&At::ROOT, root, ("document", schema::value())) == Verdict::Drop {
         walk.json = "{}".to_owned();
     }
     Clean { json: walk.json, faulty: walk.faulty }
@@ -44,6 +47,9 @@ struct Walk<'f> {
     faulty: HashSet<String>,
 }
 
+/// A part of the schema, and what it is called there.
+type Part = (&'static str, &'static Value);
+
 /// Whether a value goes into the clean tree.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -52,21 +58,20 @@ enum Verdict {
 }
 
 impl Walk<'_> {
-    fn value(&mut self, at: &At<'_>, node: &ast::Value<'_>, schema: &'static Value) -> Verdict {
+    fn value(&mut self, at: &At<'_>, node: &ast::Value<'_>, part: Part) -> Verdict {
         if at.depth() > DEPTH_MAX {
             let message = format!("this is nested more than {DEPTH_MAX} levels deep");
             self.raise(Code::Syntax, at, node.range(), message, "flatten it");
             return Verdict::Drop;
         }
-        let name = if at.depth() == 0 { "document" } else { "" };
-        let forms = form::forms(name, schema);
+        let forms = form::forms(part.0, part.1);
         if forms.is_empty() {
             return self.verbatim(at, node);
         }
         let fits: Vec<&Form> = forms.iter().filter(|form| form.admits(node)).collect();
         match (fits.as_slice(), node) {
             ([], _) => self.wrong_type(at, node, &forms),
-            (fits, ast::Value::StringLit(text)) => self.text(at, text, fits),
+            (_, ast::Value::StringLit(text)) => self.text(at, text, &forms),
             ([form, ..], ast::Value::NumberLit(number)) => self.number(at, number, form),
             ([form, ..], ast::Value::Object(object)) => self.object(at, object, form),
             ([form, ..], ast::Value::Array(array)) => self.array(at, array, form),
@@ -83,7 +88,8 @@ impl Walk<'_> {
 
     fn object(&mut self, at: &At<'_>, object: &ast::Object<'_>, form: &Form) -> Verdict {
         let known = form.rules.get("properties").and_then(Value::as_object);
-        let other = form.rules.get("additionalProperties").filter(|schema| schema.is_object());
+        let other = form.rules.get("additionalProperties").filter(|part| part.is_object());
+        let other = other.map(|part| ("", part));
         let mut seen: HashMap<&str, Range<usize>> = HashMap::new();
         let mut meant = Vec::new();
         self.json.push('{');
@@ -98,8 +104,9 @@ impl Walk<'_> {
                 seen.insert(key, first);
                 continue;
             }
-            match known.and_then(|known| known.get(key)).or(other) {
-                Some(schema) => self.entry(&at, entry, form, schema),
+            let named = known.and_then(|known| known.get_key_value(key));
+            match named.map(|(name, part)| (name.as_str(), part)).or(other) {
+                Some(part) => self.entry(&at, entry, form, part),
                 None => meant.extend(self.unknown_key(&at, entry, known)),
             }
         }
@@ -117,20 +124,14 @@ impl Walk<'_> {
         Verdict::Keep
     }
 
-    fn entry(
-        &mut self,
-        at: &At<'_>,
-        entry: &ast::ObjectProp<'_>,
-        form: &Form,
-        schema: &'static Value,
-    ) {
+    fn entry(&mut self, at: &At<'_>, entry: &ast::ObjectProp<'_>, form: &Form, part: Part) {
         let key = entry.name.as_str();
         let start = self.json.len();
         self.string(key);
         self.json.push(':');
         let value = self.json.len();
         let complaints = self.faults.len();
-        let verdict = self.value(at, &entry.value, schema);
+        let verdict = self.value(at, &entry.value, part);
         if verdict == Verdict::Drop {
             self.json.truncate(start);
             return;
@@ -158,12 +159,18 @@ impl Walk<'_> {
         let remedy = match meant {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => match form::home_of(key) {
-                Some(home) => format!("it is a key of {home}; move it there"),
+                Some(homes) => format!("it is a key of {homes}; move it there"),
                 None => format!("remove it; known here: {}", any_of(known())),
             },
         };
         let message = format!("unknown key {}", quoted(key));
         self.raise(Code::UnknownKey, at, entry.name.range(), message, &remedy);
+        if let Some(meant) = meant {
+            // Whatever lacks the key that was meant lacks it because of this slip.
+            let pointer = at.to_string();
+            let (parent, _) = pointer.rsplit_once('/').unwrap_or_default();
+            self.faulty.insert(format!("{parent}/{meant}"));
+        }
         meant
     }
 
@@ -174,7 +181,7 @@ impl Walk<'_> {
         self.json.push('[');
         for (nth, element) in array.elements.iter().enumerate() {
             // A list with a hole would shift the places of the rest: it goes as a whole.
-            if self.value(&at.nth(nth), element, items) == Verdict::Drop {
+            if self.value(&at.nth(nth), element, ("", items)) == Verdict::Drop {
                 verdict = Verdict::Drop;
             }
             self.json.push(',');
@@ -186,29 +193,29 @@ impl Walk<'_> {
         verdict
     }
 
-    fn text(&mut self, at: &At<'_>, text: &ast::StringLit<'_>, forms: &[&Form]) -> Verdict {
+    fn text(&mut self, at: &At<'_>, text: &ast::StringLit<'_>, forms: &[Form]) -> Verdict {
         let value = text.value.as_ref();
-        if let Some(unit) = forms.iter().find_map(|form| form.unit()) {
-            let words = forms.iter().flat_map(|form| form.words());
-            if let Some(misread) = (unit.1)(Raw::Text(value))
-                && !words.into_iter().any(|word| word == value)
-            {
-                let fault = misread.fault;
-                self.raise(misread.code, at, text.range, fault, &misread.remedy);
+        let texts = || forms.iter().filter(|form| form.is("string"));
+        if let Some(unit) = texts().find_map(Form::unit) {
+            if let Some(misread) = (unit.1)(Raw::Text(value)) {
+                self.raise(misread.code, at, text.range, misread.fault, &misread.remedy);
                 return Verdict::Drop;
             }
             self.advise(at, text, unit.0);
-        } else if forms.iter().all(|form| form.unit().is_none() && !form.words().is_empty()) {
-            let words: Vec<&str> = forms.iter().flat_map(|form| form.words()).collect();
-            if !words.contains(&value) {
-                let remedy = match nearest(value, words.iter().copied()) {
-                    Some(word) => format!("did you mean `{word}`?"),
-                    None => format!("write {}", any_of(words)),
-                };
-                let message = format!("{} is not a word known here", quoted(value));
-                self.raise(Code::UnknownWord, at, text.range, message, &remedy);
-                return Verdict::Drop;
-            }
+        } else if texts().all(|form| !form.words().is_empty())
+            && !texts().any(|form| form.words().contains(&value))
+        {
+            let numeric = forms.iter().any(|form| form.is("integer") || form.is("number"));
+            let remedy = match nearest(value, texts().flat_map(Form::words)) {
+                _ if numeric && value.parse::<f64>().is_ok() => {
+                    "write the number without quotes".to_owned()
+                }
+                Some(word) => format!("did you mean `{word}`?"),
+                None => format!("write {}", form::describe(forms)),
+            };
+            let message = format!("{} is not a word known here", quoted(value));
+            self.raise(Code::UnknownWord, at, text.range, message, &remedy);
+            return Verdict::Drop;
         }
         self.string(value);
         Verdict::Keep
@@ -219,10 +226,10 @@ impl Walk<'_> {
         if unit.starts_with("duration")
             && let Ok((value, span::Reading::Different(why))) = span::read(&text.value)
         {
-            let was = quoted(&text.value);
-            let value = humantime::format_duration(value);
-            let message = format!("{was} means {value} here; human-interval 0.1.6 differs: {why}");
-            let remedy = format!("to be read alike everywhere, write \"{value}\"");
+            let (was, means) = (quoted(&text.value), units::shown(value));
+            let message = format!("{was} means {means} here; human-interval 0.1.6 differs: {why}");
+            let millis = value.as_millis();
+            let remedy = format!("to be read alike everywhere, write {millis} (milliseconds)");
             self.raise(Code::ReadDifferently, at, text.range, message, &remedy);
         }
     }
@@ -281,8 +288,7 @@ impl Walk<'_> {
     }
 
     fn wrong_type(&mut self, at: &At<'_>, node: &ast::Value<'_>, forms: &[Form]) -> Verdict {
-        let expected: Vec<String> = forms.iter().map(Form::describe).collect();
-        let expected = expected.join(" or ");
+        let expected = form::describe(forms);
         let expects = |kind: &str| forms.iter().any(|form| form.is(kind));
         let remedy = match node {
             ast::Value::StringLit(text)
@@ -318,6 +324,9 @@ impl Walk<'_> {
         message: String,
         remedy: &str,
     ) {
+        if self.faults.len() >= FAULTS_MAX {
+            return;
+        }
         let pointer = at.to_string();
         if !matches!(code, Code::NotBuilt | Code::ReadDifferently) {
             let (parent, _) = pointer.rsplit_once('/').unwrap_or_default();

@@ -1,14 +1,16 @@
 //! The keys of a circuit breaker: two vocabularies and what both share.
 //!
-//! Enters: the clean tree of one breaker. Leaves: [`Breaker`] in the operator's words. No behaviour.
+//! Enters: the clean tree of one breaker. Leaves: [`Breaker`] in the operator's words. No
+//! behaviour.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::span::{Patience, Span};
-use super::super::units::{Count, Share, Status, StatusRange};
 use super::{Entries, OneOrMany, Stats};
+use crate::breaker::policy::{FAILURES_MAX, LOOK_BACK_FAILURES_MAX};
+use crate::config::span::{Patience, Span};
+use crate::config::units::{Count, Share, Status, StatusRange};
 
 /// A circuit breaker.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -16,7 +18,7 @@ use super::{Entries, OneOrMany, Stats};
 #[schemars(rename = "circuitBreaker")]
 pub struct Breaker {
     /// Opens when this many failures lie inside the last `duration`.
-    #[schemars(extend("minimum" = 1, "maximum" = 65536))]
+    #[schemars(extend("minimum" = 1, "maximum" = LOOK_BACK_FAILURES_MAX))]
     pub max_errors: Option<Count>,
     /// How far back failures count; it stays open as long as enough of them do.
     pub duration: Option<Span>,
@@ -28,7 +30,7 @@ pub struct Breaker {
     /// From admission to the end of the response. Default: "30s"; with `maxErrors`: none.
     pub timeout: Option<Patience>,
     /// Opens at this many failures. Default: 10.
-    #[schemars(extend("minimum" = 1, "maximum" = 16777214))]
+    #[schemars(extend("minimum" = 1, "maximum" = FAILURES_MAX))]
     pub max_failures: Option<Count>,
     /// Failures count together when this close to the first. Default: since it last closed.
     pub time_window: Option<Span>,

@@ -5,9 +5,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::span::{Patience, Span};
-use super::super::units::{Bytes, BytesCap, Count, CountCap};
 use super::{Breaker, BreakerChoice, Entries, Level, Route};
+use crate::config::HEADERS_MAX;
+use crate::config::span::{Patience, Span};
+use crate::config::units::{Bytes, BytesCap, Count, CountCap};
 
 /// Routes and their rules.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -117,14 +118,14 @@ pub struct Limits {
     /// Request head. Default: "16KiB"; at most "64KiB".
     pub header_bytes: Option<Bytes>,
     /// Request header fields. Default: 100; at most 256.
-    #[schemars(extend("minimum" = 1, "maximum" = 256))]
+    #[schemars(extend("minimum" = 1, "maximum" = HEADERS_MAX))]
     pub headers: Option<Count>,
     /// Request target. Default: "8KiB"; at most "64KiB".
     pub uri: Option<Bytes>,
     /// Response head. Default: "32KiB"; at most "64KiB".
     pub response_header_bytes: Option<Bytes>,
     /// Response header fields. Default: 200; at most 256.
-    #[schemars(extend("minimum" = 1, "maximum" = 256))]
+    #[schemars(extend("minimum" = 1, "maximum" = HEADERS_MAX))]
     pub response_headers: Option<Count>,
     /// Request body. Default: "1GiB".
     pub body: Option<BytesCap>,

@@ -16,12 +16,13 @@ pub use http::{Handler, HandlerType, Host, Http, Limits, Paths, Timeouts, Traili
 pub use route::{Route, RouteTimeouts, Service, ServiceType};
 pub use shape::{BreakerChoice, Entries, Off, OneOrMany, WordOr};
 
-use super::span::Span;
-use super::units::Count;
+use crate::config::span::Span;
+use crate::config::units::{Count, Share};
 
 /// A fusebox configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("required" = ["http"]))]
 pub struct Document {
     /// Where editors find the schema; ignored.
     #[serde(rename = "$schema")]
@@ -37,7 +38,6 @@ pub struct Document {
     /// Where breaker state is shared. Default: {"type": "memory"}.
     pub state: Option<WordOr<StateType, State>>,
     /// Routes and their rules.
-    #[schemars(required)]
     pub http: Option<Http>,
     /// What is logged. Default: {"level": "info", "access": "errors"}.
     pub log: Option<Log>,
@@ -142,7 +142,7 @@ pub struct State {
     /// What holds while Redis is away. Default: "local".
     pub on_loss: Option<OnLoss>,
     /// Share of instances that must have seen failures before the sum counts. Default: 0.
-    pub quorum: Option<super::units::Share>,
+    pub quorum: Option<Share>,
 }
 
 /// Which store.

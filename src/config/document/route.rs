@@ -6,9 +6,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::span::Patience;
-use super::super::units::{BytesCap, Count, Share};
 use super::{BreakerChoice, Entries, OneOrMany, WordOr};
+use crate::config::span::Patience;
+use crate::config::units::{BytesCap, Count, Share};
 
 /// What happens to the requests of one path and method.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -1,4 +1,10 @@
-//! Tests of the room.
+//! Tests of the room: the seeds, the bundled samples, and what no single file can show.
+
+mod golden;
+mod meaning;
+mod random;
+mod schema;
+mod span;
 
 use std::time::Duration;
 
@@ -9,10 +15,9 @@ fn good(text: &str) -> (Config, Vec<Complaint>) {
     load(text).unwrap_or_else(|all| panic!("{}", render("test", text, &all, Colour::Plain)))
 }
 
-const SEED_A: &str = include_str!("../../config/seed-a.json");
-const SEED_B: &str = include_str!("../../config/seed-b.json");
-const FULL: &str = include_str!("../../config/full.json");
-const DEFAULT: &str = include_str!("../../config/default.json");
+const SEED_A: &str = include_str!("../../../config/seed-a.json");
+const SEED_B: &str = include_str!("../../../config/seed-b.json");
+const FULL: &str = include_str!("../../../config/full.json");
 
 #[test]
 fn seed_a_loads_with_its_numbers() {

@@ -1,0 +1,248 @@
+//! What a document means: breakers, paths, URLs, hosts, sizes.
+
+use super::*;
+use crate::config::pattern;
+use crate::config::url::template;
+
+/// A document with one route that has this breaker, and what else `http` holds.
+fn with_breaker(breaker: &str, http: &str) -> Result<BreakerConfig, Vec<Code>> {
+    let text = format!(
+        r#"{{ "http": {{ {http} "routes": {{ "/": {{ "GET": {{
+            "services": {{ "s": {{ "url": "http://h" }} }}, "circuitBreaker": {breaker}
+        }} }} }} }} }}"#
+    );
+    match load(&text) {
+        Ok((config, _)) => Ok(config.http.routes[0].breaker.clone().expect("a breaker")),
+        Err(complaints) => Err(complaints.iter().map(|c| c.code).collect()),
+    }
+}
+
+#[test]
+fn an_empty_breaker_has_seed_b_s_defaults() {
+    let breaker = with_breaker("{}", "").unwrap();
+    assert_eq!(breaker.timeout, Some(Duration::from_secs(30)));
+    assert_eq!(
+        breaker.policy.trip,
+        Trip::Reset {
+            failures: 10.try_into().unwrap(),
+            window: Window::Cumulative,
+            open_for: Duration::from_secs(120),
+            probe_max: Duration::from_secs(31),
+        }
+    );
+    assert!(breaker.policy.failures.contains(500) && breaker.policy.failures.contains(599));
+    assert!(!breaker.policy.failures.contains(429) && !breaker.policy.failures.contains(499));
+    assert_eq!(breaker.retry_after, RetryAfter::Send);
+    assert_eq!((breaker.refusal.status, breaker.timeout_answer.status), (503, 504));
+}
+
+#[test]
+fn a_probe_may_stay_a_second_longer_than_its_limit() {
+    let probe_max = |breaker: &str| match with_breaker(breaker, "").unwrap().policy.trip {
+        Trip::Reset { probe_max, .. } => probe_max.as_millis(),
+        Trip::LookBack { .. } => panic!("looks back"),
+    };
+    assert_eq!(probe_max(r#"{ "timeout": 250 }"#), 1250);
+    assert_eq!(probe_max(r#"{ "timeout": "none" }"#), 30_000);
+}
+
+#[test]
+fn the_words_of_a_look_back_bring_their_own_refusal_and_no_limit() {
+    let body = |text: &str| with_breaker(text, "").unwrap().refusal.body;
+    let with = |more: &str| format!(r#"{{ "maxErrors": 2, "duration": "1s" {more} }}"#);
+    let text = |text: &str| Body::Text(text.to_owned());
+    assert_eq!(body(&with("")), text("Busy."));
+    assert_eq!(body(&with(r#", "errorBody": "" "#)), text("Busy."));
+    assert_eq!(body(&with(r#", "errorBody": null "#)), text("Busy."));
+    assert_eq!(body(&with(r#", "errorBody": "sorry \u00e9" "#)), text("sorry é"));
+    let exact = r#"{"z":1.50,"a":[12345678901234567890123,true,null],"é":{}}"#;
+    let written =
+        r#"{ "z": 1.50, /* why */ "a": [12345678901234567890123, true, null,], "é": {} }"#;
+    assert_eq!(body(&with(&format!(r#", "errorBody": {written}"#))), Body::Json(exact.to_owned()));
+    assert_eq!(body(&with(r#", "rejectMessage": "no""#)), Body::Message("no".to_owned()));
+    let breaker = with_breaker(&with(r#", "timeout": "5s", "errorStatus": 429"#), "").unwrap();
+    assert_eq!(breaker.timeout, Some(Duration::from_secs(5)));
+    assert_eq!(breaker.refusal.status, 429);
+    assert_eq!(with_breaker(&with(""), "").unwrap().timeout, None);
+}
+
+#[test]
+fn own_keys_win_over_those_of_the_named_breaker() {
+    let http = r#" "handlers": { "h": { "type": "log" } }, "circuitBreakers": {
+        "b": { "maxFailures": 4, "timeWindow": "10s", "resetTimeout": "7s", "rejectMessage": "b",
+               "onOpen": { "name": "h" }, "failureStatuses": 429, "retryAfter": false },
+        "a": { "maxErrors": 4, "duration": "9s" }
+    }, "#;
+    let breaker = with_breaker(r#"{ "use": "b", "maxFailures": 2 }"#, http).unwrap();
+    let Trip::Reset { failures, window, open_for, .. } = breaker.policy.trip else {
+        panic!("{breaker:?}")
+    };
+    assert_eq!(failures.get(), 2);
+    assert_eq!(window, Window::Fixed(Duration::from_secs(10)));
+    assert_eq!(open_for, Duration::from_secs(7));
+    assert_eq!(breaker.refusal.body, Body::Message("b".to_owned()));
+    assert_eq!(breaker.on_open.len(), 1);
+    assert_eq!(breaker.retry_after, RetryAfter::Omit);
+    assert!(breaker.policy.failures.contains(429) && !breaker.policy.failures.contains(500));
+
+    let breaker = with_breaker(r#"{ "use": "a", "duration": "3s" }"#, http).unwrap();
+    let look_back = Duration::from_secs(3);
+    assert_eq!(breaker.policy.trip, Trip::LookBack { failures: 4.try_into().unwrap(), look_back });
+    assert_eq!(breaker.timeout, None);
+
+    let mixed = with_breaker(r#"{ "use": "a", "resetTimeout": "3s" }"#, http);
+    assert_eq!(mixed.unwrap_err(), [Code::Conflict]);
+    let unknown = with_breaker(r#"{ "use": "c" }"#, http);
+    assert_eq!(unknown.unwrap_err(), [Code::UnknownName]);
+}
+
+#[test]
+fn a_route_s_breaker_replaces_the_global_one_whole() {
+    let global = r#" "circuitBreaker": { "maxErrors": 3, "duration": 150, "errorStatus": 500 }, "#;
+    let own = with_breaker(r#"{ "maxErrors": 1, "duration": 10 }"#, global).unwrap();
+    assert_eq!(own.refusal.status, 503);
+    for out in ["\"none\"", "false"] {
+        let text = format!(
+            r#"{{ "http": {{ {global} "routes": {{ "/": {{ "GET": {{ "circuitBreaker": {out},
+            "services": {{ "s": {{ "url": "http://h" }} }} }}, "PUT": {{
+            "services": {{ "s": {{ "url": "http://h" }} }} }} }} }} }} }}"#
+        );
+        let routes = good(&text).0.http.routes;
+        assert!(routes[0].breaker.is_none());
+        assert_eq!(routes[1].breaker.as_ref().unwrap().refusal.status, 500);
+    }
+}
+
+#[test]
+fn paths_are_read_by_segments() {
+    let path = |text: &str| pattern::path(text, TrailingSlash::Ignore, PathRules::Normal);
+    let segments = |text: &str| path(text).unwrap().segments;
+    let literal = |text: &str| Segment::Literal(text.to_owned());
+    let param = |text: &str| Segment::Param(text.to_owned());
+    let rest = |text: &str| Segment::Rest(text.to_owned());
+    assert_eq!(segments("/"), []);
+    assert_eq!(segments("/users/"), [literal("users")]);
+    assert_eq!(
+        segments("/users/:id/a/(.*)"),
+        [literal("users"), param("id"), literal("a"), rest("0")]
+    );
+    assert_eq!(segments("/*path"), [rest("path")]);
+    assert_eq!(segments("/a//b"), [literal("a"), literal(""), literal("b")]);
+    assert_eq!(segments("/a%20b;v=1,2@c!$&'+=~"), [literal("a%20b;v=1,2@c!$&'+=~")]);
+    let strict = pattern::path("/users/", TrailingSlash::Strict, PathRules::Strict).unwrap();
+    assert_eq!(strict.segments, [literal("users"), literal("")]);
+    let sixteen: String = (0..16).map(|n| format!("/:p{n}")).collect();
+    assert!(path(&sixteen).is_ok());
+}
+
+#[test]
+fn a_param_in_a_url_is_an_exact_token() {
+    let url = |text: &str| template(text, &["id", "identity", "0"]).map_err(|(code, _)| code);
+    let literal = |text: &str| Piece::Literal(text.to_owned());
+    let one = url("http://Example.COM/users/:id/:identity?x=:0&y=:id").unwrap();
+    assert_eq!(
+        one.pieces,
+        [
+            literal("/users/"),
+            Piece::Capture(0),
+            literal("/"),
+            Piece::Capture(1),
+            literal("?x="),
+            Piece::Capture(2),
+            literal("&y="),
+            Piece::Capture(0),
+        ]
+    );
+    assert_eq!((one.host.as_str(), one.port), ("example.com", 80));
+    assert_eq!(one.authority, "example.com");
+    assert_eq!(one.query, TemplateQuery::Present);
+    assert_eq!(url("http://h:8080").unwrap().pieces, [literal("/")]);
+    assert_eq!(url("http://h:8080?a=1").unwrap().pieces, [literal("/?a=1")]);
+    assert_eq!(
+        url("HTTP://h:80/a:/:id.json").unwrap().pieces,
+        [literal("/a:/"), Piece::Capture(0), literal(".json")]
+    );
+    let six = url("http://[2001:DB8::1]:8080/").unwrap();
+    assert_eq!((six.host.as_str(), six.authority.as_str()), ("2001:db8::1", "[2001:db8::1]:8080"));
+    assert_eq!(six.query, TemplateQuery::Absent);
+    assert_eq!(url("http://h/:ident"), Err(Code::UnknownName));
+    assert_eq!(url("https://h/"), Err(Code::NotBuilt));
+    for bad in ["http://", "http:///x", "http://:id", "http://h:/", "http://h:+80/", "//h/", "h"] {
+        assert_eq!(url(bad), Err(Code::BadUrl), "{bad}");
+    }
+}
+
+#[test]
+fn hosts_are_read_in_lower_case() {
+    let exact = |text: &str| HostPattern::Exact(text.to_owned());
+    assert_eq!(pattern::host("API.example.com"), Ok(exact("api.example.com")));
+    assert_eq!(pattern::host("*.Example.com"), Ok(HostPattern::Below("example.com".to_owned())));
+    assert_eq!(pattern::host("localhost"), Ok(exact("localhost")));
+    assert_eq!(pattern::host("[::1]"), Ok(exact("[::1]")));
+    assert_eq!(pattern::host("127.0.0.1"), Ok(exact("127.0.0.1")));
+    for bad in ["*.*.com", "*.", "*", "a..b", "a b", "é.com", "a:80", "[::g]", "http://a"] {
+        assert!(pattern::host(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn the_full_sample_means_what_its_comments_say() {
+    let config = good(FULL).0;
+    assert_eq!(config.listen.len(), 2);
+    assert!(
+        matches!(config.admin.unwrap().token, Some(Secret::Env(name)) if name.contains("TOKEN"))
+    );
+    let http = config.http;
+    let hosts: Vec<&HostPattern> = http.routes.iter().map(|route| &route.host).collect();
+    assert_eq!(hosts[..5], [&HostPattern::Default; 5]);
+    assert_eq!(hosts[6], &HostPattern::Below("example.com".to_owned()));
+    let user = &http.routes[1];
+    assert_eq!(
+        user.timeouts,
+        RouteTimeouts {
+            body: Some(Duration::from_secs(60)),
+            connect: Some(Duration::from_millis(500)),
+            response: None,
+        }
+    );
+    assert!(user.generic_errors && !http.routes[0].generic_errors);
+    assert_eq!(user.body_bytes_max, Some(16 << 20));
+    assert_eq!(http.routes[0].body_bytes_max, Some(1 << 30));
+    assert_eq!(user.services[0].host_header, HostHeader::Client);
+    assert_eq!(http.routes[0].services[1].merge, Merge::Ignore);
+    let open = &user.breaker.as_ref().unwrap().on_open[0];
+    assert_eq!(http.handlers[open.handler].kind, HandlerKind::Log(log::Level::Error));
+    assert_eq!(open.options["severity"], "high");
+    let limits = http.limits;
+    assert_eq!((limits.header_bytes, limits.uri_bytes, limits.connections), (16384, 8192, None));
+}
+
+#[test]
+fn an_admin_api_that_others_reach_needs_a_token() {
+    let text = |admin: &str| {
+        format!(
+            r#"{{ "admin": {admin}, "http": {{ "routes": {{ "/": {{ "GET":
+        {{ "services": {{ "s": {{ "url": "http://h" }} }} }} }} }} }} }}"#
+        )
+    };
+    let code = |admin: &str| load(&text(admin)).err().map(|all| all[0].code);
+    assert_eq!(code(r#"{ "listen": "0.0.0.0:9901" }"#), Some(Code::BadAddress));
+    assert_eq!(code(r#"{ "listen": "[::]:9901" }"#), Some(Code::BadAddress));
+    assert_eq!(code(r#"{ "listen": "[::1]:9901" }"#), None);
+    assert_eq!(code(r#"{ "listen": "0.0.0.0:9901", "token": "secret" }"#), None);
+    assert_eq!(code(r#"{ "listen": "0.0.0.0:8080", "token": "secret" }"#), Some(Code::BadAddress));
+    assert_eq!(code("{}"), None);
+    let shown = format!("{:?}", good(&text(r#"{ "token": "hunter2" }"#)).0);
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn complaints_serialise_for_the_admin_api() {
+    let complaints = load("{ \"lisen\": 1, \"http\": { \"routes\": 1 } }").unwrap_err();
+    let json = serde_json::to_value(&complaints[0]).unwrap();
+    let expected = serde_json::json!({
+        "code": "F001", "line": 1, "column": 3, "pointer": "/lisen",
+        "message": "unknown key `lisen`", "remedy": "did you mean `listen`?"
+    });
+    assert_eq!(json, expected);
+}

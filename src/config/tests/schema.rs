@@ -1,0 +1,213 @@
+//! The schema and the checker are one opinion.
+
+use serde_json::Value;
+
+use super::*;
+use crate::config::complaint::nearest;
+use crate::config::schema::schema;
+
+/// The objects of the schema that have keys of their own: name and keys.
+fn sections() -> Vec<(String, Vec<String>)> {
+    let schema: Value = serde_json::from_str(&schema()).unwrap();
+    let mut found = Vec::new();
+    fn collect(name: &str, part: &Value, found: &mut Vec<(String, Vec<String>)>) {
+        if let Some(Value::Object(keys)) = part.get("properties") {
+            found.push((name.to_owned(), keys.keys().cloned().collect()));
+        }
+        match part {
+            Value::Object(parts) => {
+                parts.iter().for_each(|(name, part)| collect(name, part, found))
+            }
+            Value::Array(parts) => parts.iter().for_each(|part| collect(name, part, found)),
+            _ => {}
+        }
+    }
+    collect("document", &schema, &mut found);
+    found
+}
+
+/// Every string that is one slip of the pen away.
+fn typos(word: &str) -> Vec<String> {
+    let letters: Vec<char> = word.chars().collect();
+    let mut found = Vec::new();
+    for at in 0..=letters.len() {
+        let end = (at + 1).min(letters.len());
+        for (until, put) in [(at, "x"), (end, "x"), (end, "")] {
+            let mut typo = letters.clone();
+            typo.splice(at..until, put.chars());
+            found.push(typo.into_iter().collect());
+        }
+        let mut swapped = letters.clone();
+        swapped[at..(at + 2).min(letters.len())].reverse();
+        found.push(swapped.into_iter().collect::<String>());
+    }
+    found.retain(|typo| typo != word);
+    found.sort();
+    found.dedup();
+    found
+}
+
+#[test]
+fn a_slip_in_any_key_or_word_is_told_apart() {
+    let mut groups: Vec<Vec<String>> = sections().into_iter().map(|(_, keys)| keys).collect();
+    assert!(groups.len() > 20, "{}", groups.len());
+    groups.push(["off", "error", "warn", "info", "debug", "trace"].map(str::to_owned).into());
+    groups.push(["leastRequests", "roundRobin", "random"].map(str::to_owned).into());
+    groups.push(["sliding", "fixed", "cumulative"].map(str::to_owned).into());
+    let (mut right, mut all, mut wrong) = (0, 0, Vec::new());
+    for group in &groups {
+        for word in group {
+            for typo in typos(word).iter().filter(|typo| !group.contains(typo)) {
+                all += 1;
+                match nearest(typo, group.iter().map(String::as_str)) {
+                    Some(found) if found == word => right += 1,
+                    found => wrong.push(format!("{typo} → {found:?}, not {word}")),
+                }
+            }
+        }
+    }
+    assert!(right * 100 >= all * 98, "{right} of {all}\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_key_has_a_description() {
+    let schema: Value = serde_json::from_str(&schema()).unwrap();
+    fn check(name: &str, part: &Value) {
+        if let Some(Value::Object(keys)) = part.get("properties") {
+            for (key, rules) in keys {
+                assert!(rules.get("description").is_some(), "{name}.{key}");
+            }
+        }
+        match part {
+            Value::Object(parts) => parts.iter().for_each(|(name, part)| check(name, part)),
+            Value::Array(parts) => parts.iter().for_each(|part| check(name, part)),
+            _ => {}
+        }
+    }
+    check("document", &schema);
+}
+
+#[test]
+fn every_row_of_what_is_not_built_names_a_key_of_the_schema() {
+    let sections = sections();
+    for row in not_built() {
+        let section = sections.iter().find(|(name, _)| name == row.section);
+        let (_, keys) = section.unwrap_or_else(|| panic!("{row:?}"));
+        assert!(keys.iter().any(|key| key == row.key), "{row:?}");
+    }
+}
+
+/// A plain validator: the standard keywords that our schema uses, and nothing of ours.
+fn valid(root: &Value, part: &Value, value: &Value) -> bool {
+    let Some(rules) = part.as_object() else {
+        return part.as_bool().unwrap_or(true);
+    };
+    rules.iter().all(|(keyword, rule)| match keyword.as_str() {
+        "$ref" => valid(root, root.pointer(&rule.as_str().unwrap()[1..]).unwrap(), value),
+        "anyOf" => rule.as_array().unwrap().iter().any(|part| valid(root, part, value)),
+        "oneOf" => {
+            rule.as_array().unwrap().iter().filter(|part| valid(root, part, value)).count() == 1
+        }
+        "type" => match rule {
+            Value::Array(kinds) => kinds.iter().any(|kind| is(kind, value)),
+            kind => is(kind, value),
+        },
+        "const" => rule == value,
+        "enum" => rule.as_array().unwrap().contains(value),
+        "minimum" => value.as_f64().is_none_or(|n| n >= rule.as_f64().unwrap()),
+        "maximum" => value.as_f64().is_none_or(|n| n <= rule.as_f64().unwrap()),
+        "exclusiveMinimum" => value.as_f64().is_none_or(|n| n > rule.as_f64().unwrap()),
+        "required" => value.as_object().is_none_or(|object| {
+            rule.as_array().unwrap().iter().all(|key| object.contains_key(key.as_str().unwrap()))
+        }),
+        "items" => value.as_array().is_none_or(|list| list.iter().all(|v| valid(root, rule, v))),
+        "properties" => value.as_object().is_none_or(|object| {
+            let known = |(key, value)| rule.get(key).is_none_or(|part| valid(root, part, value));
+            object.iter().all(known)
+        }),
+        "additionalProperties" => value.as_object().is_none_or(|object| {
+            let own = |key: &String| rules.get("properties").is_some_and(|p| p.get(key).is_some());
+            object.iter().all(|(key, value)| own(key) || valid(root, rule, value))
+        }),
+        "$schema" | "$defs" | "title" | "description" | "format" | "x-unit" | "pattern"
+        | "default" => true,
+        other => panic!("the checker does not know the keyword {other}"),
+    })
+}
+
+fn is(kind: &Value, value: &Value) -> bool {
+    match kind.as_str().unwrap() {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "number" => value.is_number(),
+        "integer" => value.as_f64().is_some_and(|n| n.fract() == 0.0),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "tests read the samples from disk")]
+fn schema_and_checker_agree_on_every_sample() {
+    let schema: Value = serde_json::from_str(&schema()).unwrap();
+    let mut compared = 0;
+    for folder in ["config", "config/invalid", "config/advice"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        for path in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_none_or(|ext| ext != "json") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let complaints = load(&text).err().unwrap_or_default();
+            // Of these kinds the schema knows all, and of no others anything.
+            let shape = |c: &Complaint| {
+                matches!(c.code, Code::UnknownKey | Code::WrongType | Code::UnknownWord)
+            };
+            let beyond = |c: &Complaint| {
+                matches!(
+                    c.code,
+                    Code::Syntax
+                        | Code::DuplicateKey
+                        | Code::OutOfRange
+                        | Code::Missing
+                        | Code::BadUnit
+                )
+            };
+            if complaints.iter().any(shape) {
+                if let Some(value) = value_of(&text) {
+                    assert!(!valid(&schema, &schema, &value), "{}", path.display());
+                    compared += 1;
+                }
+            } else if !complaints.iter().any(beyond) {
+                let value = value_of(&text).unwrap();
+                assert!(valid(&schema, &schema, &value), "{}", path.display());
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 20, "{compared}");
+}
+
+/// The text as serde_json sees it, comments and trailing commas aside.
+fn value_of(text: &str) -> Option<Value> {
+    use jsonc_parser::ast;
+    fn plain(node: &ast::Value<'_>) -> Option<Value> {
+        Some(match node {
+            ast::Value::StringLit(text) => Value::String(text.value.clone().into_owned()),
+            ast::Value::NumberLit(number) => serde_json::from_str(number.value).ok()?,
+            ast::Value::BooleanLit(literal) => Value::Bool(literal.value),
+            ast::Value::NullKeyword(_) => Value::Null,
+            ast::Value::Array(array) => {
+                Value::Array(array.elements.iter().map(plain).collect::<Option<_>>()?)
+            }
+            ast::Value::Object(object) => {
+                let entries = object.properties.iter();
+                let entries = entries.map(|p| Some((p.name.as_str().to_owned(), plain(&p.value)?)));
+                Value::Object(entries.collect::<Option<_>>()?)
+            }
+        })
+    }
+    let parsed = jsonc_parser::parse_to_ast(text, &Default::default(), &Default::default());
+    plain(&parsed.ok()?.value?)
+}
