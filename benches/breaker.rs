@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
+use fusebox::breaker::memory::Memory;
 use fusebox::breaker::outcome::Ending;
 use fusebox::breaker::policy::{FAILURES_MAX, LOOK_BACK_FAILURES_MAX};
 use fusebox::breaker::policy::{Policy, StatusSet, Trip, Window};
-use fusebox::breaker::{Breaker, Core, Memory, Verdict};
+use fusebox::breaker::{Breaker, Core, Verdict};
 use fusebox::clock::Now;
 
 const SHARDS: [usize; 3] = [1, 16, 64];

@@ -38,7 +38,8 @@ impl Now {
         self.0
     }
 
-    /// Whole milliseconds since the origin, rounded down: a deadline compared with it is never early.
+    /// Whole milliseconds since the origin, rounded down: a deadline compared with it is never
+    /// early.
     #[must_use]
     pub const fn millis(self) -> u64 {
         self.0 / 1000

@@ -10,24 +10,23 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 pub mod circuit;
+pub mod memory;
 pub mod outcome;
 pub mod policy;
 pub mod registry;
+pub mod ticket;
 mod window;
 
 use std::marker::PhantomData;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_utils::CachePadded;
-
 use crate::clock::Now;
-use circuit::{Circuit, Move, State, Word};
-use outcome::{Ending, Outcome};
+use circuit::{Move, State, Word};
+use memory::{Failures, Memory, Tally};
 use policy::{Policy, Trip, Window};
-use window::{Counted, Moments};
+use ticket::{Errand, Ticket};
 
 /// The identity of the worker thread that holds it: the right to write that core's shards.
 ///
@@ -57,32 +56,6 @@ impl Core {
 pub struct Breaker {
     policy: Policy,
     memory: Arc<Memory>,
-}
-
-/// What a breaker remembers, kept across reloads by [`registry`].
-#[derive(Debug)]
-pub struct Memory {
-    circuit: Circuit,
-    failures: Failures,
-    tallies: Box<[CachePadded<Tally>]>,
-}
-
-/// Where failures are counted; its shape is the breaker's geometry.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one per breaker, behind an Arc")]
-enum Failures {
-    Moments(Moments),
-    Counted(Counted),
-}
-
-/// What one core has seen; only that core writes it.
-#[derive(Debug, Default)]
-struct Tally {
-    success: AtomicU64,
-    failure: AtomicU64,
-    neutral: AtomicU64,
-    refused: AtomicU64,
-    stale: AtomicU64,
 }
 
 /// Totals over all cores since the breaker was made.
@@ -123,23 +96,6 @@ pub enum Verdict<'b> {
         /// Milliseconds until the breaker may stop refusing.
         remaining_ms: u64,
     },
-}
-
-/// A request that was let through. Settle it once; dropped, it counts as neutral.
-#[derive(Debug)]
-#[must_use = "a ticket is settled with how its exchange ended"]
-pub struct Ticket<'b> {
-    breaker: &'b Breaker,
-    epoch: u32,
-    core: usize,
-    errand: Errand,
-    _not_send: PhantomData<*const ()>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Errand {
-    Traffic,
-    Probe,
 }
 
 impl Breaker {
@@ -301,173 +257,6 @@ impl Breaker {
             counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
     }
-}
-
-impl Ticket<'_> {
-    /// Tells the breaker how the exchange ended. Returns the transition this caused, if any.
-    #[inline]
-    pub fn settle(self, ending: Ending, now: Now) -> Option<Transition> {
-        let ticket = std::mem::ManuallyDrop::new(self);
-        match ending.outcome(&ticket.breaker.policy.failures) {
-            Outcome::Success => {
-                ticket.breaker.tally(ticket.core, |tally| &tally.success);
-                match ticket.errand {
-                    Errand::Traffic => None,
-                    Errand::Probe => ticket.verdict(Move::Heal, 0, now),
-                }
-            }
-            Outcome::Failure => ticket.fail(now),
-            Outcome::Neutral => {
-                ticket.give_back();
-                None
-            }
-        }
-    }
-
-    #[cold]
-    fn fail(&self, now: Now) -> Option<Transition> {
-        self.breaker.tally(self.core, |tally| &tally.failure);
-        match (&self.breaker.memory.failures, self.breaker.policy.trip) {
-            (Failures::Moments(moments), Trip::LookBack { failures, look_back }) => {
-                self.fail_in_look_back(moments, failures, look_back, now)
-            }
-            (Failures::Counted(counted), Trip::Reset { failures, window, open_for, .. }) => {
-                let deadline = now.after(open_for).millis_up();
-                if self.errand == Errand::Probe {
-                    return self.verdict(Move::Reopen, deadline, now);
-                }
-                let word = self.breaker.word();
-                if word.epoch() != self.epoch {
-                    self.breaker.tally(self.core, |tally| &tally.stale);
-                    return None;
-                }
-                let core = Core::claim(self.core);
-                let count = counted.record(&core, self.epoch, span(window), now)?;
-                if count < failures.get() {
-                    return None;
-                }
-                self.trip(word, deadline, count, now)
-            }
-            _ => None,
-        }
-    }
-
-    /// Seed A: every failure counts, late ones too; open while enough of them are young enough.
-    fn fail_in_look_back(
-        &self,
-        moments: &Moments,
-        failures: NonZeroU32,
-        look_back: Duration,
-        now: Now,
-    ) -> Option<Transition> {
-        moments.record(&Core::claim(self.core), now);
-        let oldest = moments.newest(failures.get(), back(now, look_back), now)?;
-        let deadline = oldest.after(look_back).millis_up();
-        let word = self.breaker.word();
-        if word.state() == State::Closed {
-            let tripped = self.trip(word, deadline, failures.get(), now);
-            if tripped.is_some() {
-                return tripped;
-            }
-        }
-        self.breaker.memory.circuit.extend(self.breaker.word(), deadline);
-        None
-    }
-
-    fn trip(&self, seen: Word, deadline: u64, failures: u32, now: Now) -> Option<Transition> {
-        let word = self.breaker.memory.circuit.make(seen, Move::Trip, deadline, now)?;
-        Some(Transition { step: Move::Trip, epoch: word.epoch(), at: now, failures })
-    }
-
-    /// A probe's verdict, unless its permit has been given to another in the meantime.
-    fn verdict(&self, step: Move, deadline: u64, now: Now) -> Option<Transition> {
-        let word = self.breaker.word();
-        if word.epoch() != self.epoch || word.state() != State::HalfOpen {
-            self.breaker.tally(self.core, |tally| &tally.stale);
-            return None;
-        }
-        let word = self.breaker.memory.circuit.make(word, step, deadline, now)?;
-        let failures = u32::from(step == Move::Reopen);
-        Some(Transition { step, epoch: word.epoch(), at: now, failures })
-    }
-
-    fn give_back(&self) {
-        self.breaker.tally(self.core, |tally| &tally.neutral);
-        let word = self.breaker.word();
-        let mine = word.epoch() == self.epoch && word.state() == State::HalfOpen;
-        if self.errand == Errand::Probe && mine {
-            self.breaker.memory.circuit.renew(word, 0);
-        }
-    }
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        self.give_back();
-    }
-}
-
-impl Memory {
-    /// A closed breaker that has seen nothing, for `cores` cores.
-    #[must_use]
-    pub fn new(policy: &Policy, cores: usize) -> Self {
-        Self::with_word(policy, cores, Word::new(State::Closed, 1, 0))
-    }
-
-    /// As [`Memory::new`], with the state and the reports of `old`: its geometry no longer fits.
-    #[must_use]
-    pub fn succeed(policy: &Policy, cores: usize, old: &Self) -> Self {
-        let memory = Self::with_word(policy, cores, old.circuit.word());
-        memory.circuit.inherit(&old.circuit);
-        for (own, theirs) in memory.tallies.iter().zip(&old.tallies) {
-            own.inherit(theirs);
-        }
-        memory
-    }
-
-    fn with_word(policy: &Policy, cores: usize, word: Word) -> Self {
-        let failures = match policy.trip {
-            Trip::LookBack { failures, .. } => {
-                Failures::Moments(Moments::new(cores, failures.get()))
-            }
-            Trip::Reset { .. } => Failures::Counted(Counted::new(cores)),
-        };
-        let tallies = (0..cores).map(|_| CachePadded::new(Tally::default())).collect();
-        Self { circuit: Circuit::new(word), failures, tallies }
-    }
-}
-
-impl Tally {
-    fn inherit(&self, old: &Self) {
-        let pairs = [
-            (&self.success, &old.success),
-            (&self.failure, &old.failure),
-            (&self.neutral, &old.neutral),
-            (&self.refused, &old.refused),
-            (&self.stale, &old.stale),
-        ];
-        for (own, theirs) in pairs {
-            own.store(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-    }
-}
-
-/// The shape of a breaker's counters: breakers of one geometry share them across a reload.
-#[must_use]
-pub fn geometry(policy: &Policy) -> Geometry {
-    match policy.trip {
-        Trip::LookBack { failures, .. } => Geometry::Moments(Moments::slots(failures.get())),
-        Trip::Reset { .. } => Geometry::Counted,
-    }
-}
-
-/// See [`geometry`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Geometry {
-    /// The newest moments of each core, so many slots.
-    Moments(usize),
-    /// A count per core.
-    Counted,
 }
 
 const fn span(window: Window) -> Option<Duration> {

@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::memory::{Geometry, Memory, geometry};
 use super::policy::Policy;
-use super::{Geometry, Memory, geometry};
 
 /// The breakers that exist, by name; shared by the compiler of tables and nobody on a core.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! What a breaker promises, transition by transition, with the time passed in.
 
+use super::outcome::Ending;
 use super::*;
+use std::num::NonZeroU32;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 

@@ -118,7 +118,8 @@ pub(super) struct Moments {
 struct CoreMoments {
     /// How many failures this core has ever written.
     written: CachePadded<AtomicU64>,
-    /// Microseconds; slot = ordinal modulo length. Ascending, since one core's time never runs back.
+    /// Microseconds; slot = ordinal modulo length. Ascending, since one core's time never runs
+    /// back.
     ring: Box<[AtomicU64]>,
 }
 
@@ -145,13 +146,14 @@ impl Moments {
         if let Some(slot) = own.ring.get(self.slot(written)) {
             slot.store(now.micros(), Ordering::Relaxed);
         }
-        // Release pairs with the Acquire load in `newest`: a reader that sees the count sees the slot.
+        // Release pairs with the Acquire load in `newest`: a reader that sees the count sees the
+        // slot.
         own.written.store(written + 1, Ordering::Release);
         fence(Ordering::SeqCst); // pairs with the same fence on every other failing core
     }
 
-    /// The moment of the `rank`-th newest failure over all cores (1 = the newest), if there are that
-    /// many after `after`.
+    /// The moment of the `rank`-th newest failure over all cores (1 = the newest), if there are
+    /// that many after `after`.
     pub(super) fn newest(&self, rank: u32, after: Now, until: Now) -> Option<Now> {
         let (mut low, mut high) = (after.micros(), until.micros().max(after.micros()));
         if self.later_than(low, rank) < rank {

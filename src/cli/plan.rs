@@ -105,7 +105,7 @@ fn counted(count: impl TryInto<u64>, noun: &str) -> String {
 }
 
 fn span(span: Duration) -> String {
-    humantime::format_duration(span).to_string()
+    crate::config::units::shown(span)
 }
 
 #[cfg(test)]

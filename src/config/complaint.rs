@@ -10,6 +10,8 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 
+use super::mask;
+
 /// More complaints than this help nobody: the rest is counted only.
 pub const COMPLAINTS_MAX: usize = 50;
 
@@ -224,6 +226,7 @@ pub fn render(name: &str, text: &str, complaints: &[Complaint], colour: Colour) 
         Colour::Plain => Renderer::plain(),
     }
     .decor_style(DecorStyle::Unicode);
+    let text = &mask::masked(text);
     let lines = Lines::of(text);
     let mut out = String::new();
     for complaint in complaints {

@@ -11,6 +11,7 @@ mod complaint;
 pub mod document;
 mod form;
 mod load;
+mod mask;
 mod pattern;
 mod place;
 mod report;
@@ -35,6 +36,8 @@ pub use schema::schema;
 pub use unbuilt::{NotBuilt, not_built};
 
 use crate::breaker::policy::Policy;
+
+pub use crate::http1::head::{HEAD_BYTES_MAX, HEADERS_MAX};
 
 /// The bundled configuration: everything goes to a service on this machine.
 pub const DEFAULT: &str = include_str!("../../config/default.json");
@@ -384,12 +387,6 @@ pub struct Limits {
     /// Pooled upstream connections at rest, per target and core.
     pub upstream_idle: u32,
 }
-
-/// The largest head we hold: one large buffer.
-pub const HEAD_BYTES_MAX: usize = 64 * 1024;
-
-/// The most header fields we tokenise.
-pub const HEADERS_MAX: usize = 256;
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -115,10 +115,11 @@ pub(super) mod tests {
     use super::super::events::Handlers;
     use super::super::plane::{Order, Parts, Plane};
     use super::*;
+    use crate::breaker::memory::Memory;
     use crate::breaker::outcome::Ending;
     use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
     use crate::breaker::registry::Registry;
-    use crate::breaker::{Core, Memory, Verdict};
+    use crate::breaker::{Core, Verdict};
     use crate::config::Config;
     use crate::stats::Process;
     use crate::table::live::Live;

@@ -1,7 +1,7 @@
 //! The client's side: one task per connection.
 //!
-//! Enters: an accepted socket. Leaves: its requests, one after the other, handed to `exchange`. Owns
-//! the connection between requests: keep-alive, the deadline of a head, the way it is closed.
+//! Enters: an accepted socket. Leaves: its requests, one after the other, handed to `exchange`.
+//! Owns the connection between requests: keep-alive, the deadline of a head, the way it is closed.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -85,8 +85,8 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
     }
 }
 
-/// Sets the deadline of the next read: for the rest of a head from its first byte, for the first head
-/// of a connection from its beginning, for any other from the end of the request before.
+/// Sets the deadline of the next read: for the rest of a head from its first byte, for the first
+/// head of a connection from its beginning, for any other from the end of the request before.
 fn patience(client: &Client, means: &Means, began: Option<Now>) {
     let timeouts = means.timeouts();
     let (from, limit, why) = match began {
@@ -103,10 +103,7 @@ fn patience(client: &Client, means: &Means, began: Option<Now>) {
 /// Makes room for more of a head. A head that fills even a large buffer is refused by its parser.
 fn make_room(buf: &mut Buf) {
     if buf.is_empty() {
-        buf.clear();
-        if buf.capacity() == 0 {
-            *buf = Buf::new(Class::Small);
-        }
+        buf.renew();
     } else if buf.room() < buf.capacity() / 2 {
         buf.compact();
     }
@@ -128,8 +125,8 @@ async fn too_slow(client: &mut Client, means: &Means) -> Next {
         .await
 }
 
-/// Closes a connection so that the client can read our answer: a close with unread bytes would reset
-/// it, and the answer would be lost with it (RFC 9112 §9.6).
+/// Closes a connection so that the client can read our answer: a close with unread bytes would
+/// reset it, and the answer would be lost with it (RFC 9112 §9.6).
 async fn linger(client: Client) {
     let Client { stream, mut buf, .. } = client;
     stream.finish();

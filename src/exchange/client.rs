@@ -1,4 +1,5 @@
-//! The client's side of an exchange: its stream, its unread bytes, and how it wants to be spoken to.
+//! The client's side of an exchange: its stream, its unread bytes, and how it wants to be spoken
+//! to.
 //!
 //! Enters: a connection, filled in by `downstream`. Leaves: our own answers, sent. Owns what was
 //! received and not yet used.
@@ -93,7 +94,7 @@ impl Client {
         if self.body.is_over() {
             return Unread::Nothing;
         }
-        match self.body.feed(self.buf.filled(), |_| {}) {
+        match self.body.feed(self.buf.filled(), |_, _| {}) {
             Fed::Done(used) => {
                 self.buf.consume(used);
                 Unread::Nothing

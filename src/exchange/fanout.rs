@@ -1,7 +1,7 @@
 //! The exchange with several services: all are asked at once, their answers become one.
 //!
-//! Enters: a chosen request with more than one call. Leaves: the merged response, sent; or a failure.
-//! Whole bodies are held, within the limits below. Cold by nature: it allocates.
+//! Enters: a chosen request with more than one call. Leaves: the merged response, sent; or a
+//! failure. Whole bodies are held, within the limits below. Cold by nature: it allocates.
 
 #![allow(
     clippy::disallowed_types,
@@ -26,9 +26,9 @@ use super::upload::Waiting;
 use crate::breaker::outcome::Ending;
 use crate::clock;
 use crate::http1::answer::{Rendered, Say};
-use crate::http1::framing::{Body, Fed};
+use crate::http1::framing::{Body, Fed, Part as Bytes};
 use crate::http1::head::{Asked, Expect, Persist};
-use crate::rt::buffer::{Buf, Class};
+use crate::rt::buffer::Buf;
 use crate::rt::deadline::Cut;
 use crate::rt::stream::Stream;
 use crate::stats::Count;
@@ -218,8 +218,10 @@ async fn read_body(
     let mut body = Vec::new();
     loop {
         let filled = buf.filled();
-        let fed = framing.feed(filled, |range| {
-            body.extend_from_slice(filled.get(range).unwrap_or_default());
+        let fed = framing.feed(filled, |part, range| {
+            if part == Bytes::Data {
+                body.extend_from_slice(filled.get(range).unwrap_or_default());
+            }
         });
         match fed {
             Fed::Bad => return Err(Fault::Malformed),
@@ -258,13 +260,15 @@ async fn whole_body(
     loop {
         if !framing.is_over() {
             let filled = buf.filled();
-            let fed = framing.feed(filled, |range| {
-                body.extend_from_slice(filled.get(range).unwrap_or_default());
+            let fed = framing.feed(filled, |part, range| {
+                if part == Bytes::Data {
+                    body.extend_from_slice(filled.get(range).unwrap_or_default());
+                }
             });
             match fed {
                 Fed::Bad => return Err(Fault::ClientMalformed.into()),
                 Fed::Done(used) => buf.consume(used),
-                Fed::More => buf.clear(),
+                Fed::More => buf.renew(),
             }
         }
         if body.len() > max {
@@ -276,7 +280,8 @@ async fn whole_body(
         if invitation.take().is_some() {
             forward::invite(&waiting, *seen).await?;
         }
-        let room = std::mem::replace(buf, Buf::new(Class::Small));
+        let mut room = std::mem::replace(buf, Buf::sized(0));
+        room.renew();
         waiting.begin(clock::now(), Cut::Read);
         let (read, back) = stream.read(room).await;
         waiting.end();

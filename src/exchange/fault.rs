@@ -1,7 +1,7 @@
 //! How an exchange goes wrong: whose doing it was, and what the client gets.
 //!
-//! Enters: a [`Fault`]. Leaves: the ending that the breaker judges and the answer that the client is
-//! sent. Each is one match without a wildcard.
+//! Enters: a [`Fault`]. Leaves: the ending that the breaker judges and the answer that the client
+//! is sent. Each is one match without a wildcard.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -113,8 +113,8 @@ impl Fault {
         }
     }
 
-    /// What the client is sent; `limit` is the answer of the time limit that the exchange ran under.
-    /// `None`: nobody is there to be sent anything.
+    /// What the client is sent; `limit` is the answer of the time limit that the exchange ran
+    /// under. `None`: nobody is there to be sent anything.
     pub(super) fn answer<'v>(
         self,
         table: &'v Table,

@@ -11,7 +11,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::breaker::outcome::Ending;
-use crate::breaker::{Core, Ticket, Transition};
+use crate::breaker::ticket::Ticket;
+use crate::breaker::{Core, Transition};
 use crate::clock::Now;
 use crate::config::Timeouts;
 use crate::http1::field::Fields;

@@ -14,6 +14,7 @@ pub mod fault;
 mod forward;
 pub mod means;
 pub mod merge;
+mod passing;
 mod receive;
 mod relay;
 mod upload;
@@ -39,8 +40,8 @@ pub enum Next {
     Reset,
 }
 
-/// Reads the head at the front of the client's buffer and, if it is whole, runs the request. `None`:
-/// more has to be received.
+/// Reads the head at the front of the client's buffer and, if it is whole, runs the request.
+/// `None`: more has to be received.
 pub async fn run(client: &mut Client, means: &Means, now: Now) -> Option<Next> {
     let view = means.view();
     let limits = &view.table.limits;

@@ -1,8 +1,8 @@
 //! Moves a response to the client.
 //!
-//! Enters: a response's head, with what came behind it. Leaves: the same response, as this client is
-//! to have it. The breaker's verdict is settled, and the connection parked, when the last byte has
-//! been read, before it is sent: a client that has its answer finds everything moved already.
+//! Enters: a response's head, with what came behind it. Leaves: the same response, as this client
+//! is to have it. The breaker's verdict is settled, and the connection parked, when the last byte
+//! has been read, before it is sent: a client that has its answer finds everything moved already.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -12,6 +12,7 @@ use super::Next;
 use super::client::Manner;
 use super::fault::{Failure, Fault, Sent};
 use super::means::{Means, Verdict};
+use super::passing::{self, Keep};
 use super::receive::{Patience, Received};
 use super::upload::Waiting;
 use crate::breaker::outcome::Ending;
@@ -211,25 +212,18 @@ enum Left {
 
 /// Reads on through the buffer and leaves in it what the client gets. `None`: not a body.
 fn step(body: &mut Body, buf: &mut Buf, form: BodyForm) -> Option<State> {
-    let mut payload = (form == BodyForm::Unchunked).then(|| Buf::sized(buf.len()));
-    let filled = buf.filled();
-    let fed = body.feed(filled, |range| {
-        if let Some(payload) = &mut payload {
-            let _ = payload.put(filled.get(range).unwrap_or_default());
-        }
-    });
-    let state = match fed {
+    let keep = match form {
+        BodyForm::AsSent => Keep::Framed,
+        BodyForm::Unchunked => Keep::Payload,
+    };
+    let passed = passing::feed(body, buf.filled(), keep);
+    let state = match passed.fed {
         Fed::Bad => return None,
         Fed::More => State::More,
         Fed::Done(used) if used == buf.len() => State::Over(Left::Nothing),
-        Fed::Done(used) => {
-            buf.truncate(used);
-            State::Over(Left::Unknown)
-        }
+        Fed::Done(_) => State::Over(Left::Unknown),
     };
-    if let Some(payload) = payload {
-        *buf = payload;
-    }
+    passed.apply(buf);
     Some(state)
 }
 

@@ -1,8 +1,8 @@
 //! Moves a request's body to the upstream.
 //!
 //! Enters: what is unread of the body, in the client's buffer and on its stream. Leaves: the same
-//! bytes, framed as they came and checked on the way. Back-pressure is the buffer: the next read waits
-//! for the last write.
+//! bytes, framed as they came and checked on the way. Back-pressure is the buffer: the next read
+//! waits for the last write.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -10,10 +10,11 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::fault::Fault;
+use super::passing::{self, Keep};
 use super::receive::Patience;
 use crate::clock;
 use crate::http1::framing::{Body, Fed};
-use crate::rt::buffer::{Buf, Class, Fit};
+use crate::rt::buffer::{Buf, Fit};
 use crate::rt::deadline::{Cut, Why};
 use crate::rt::stream::Stream;
 
@@ -69,10 +70,9 @@ impl Upload<'_> {
         if self.body.is_over() || self.buf.is_empty() || out.room() < self.buf.len() {
             return Ok(());
         }
-        let len = self.next()?;
-        let fit = out.put(self.buf.filled().get(..len).unwrap_or_default());
+        let part = self.take()?;
+        let fit = out.put(part.filled());
         debug_assert_eq!(fit, Fit::Whole);
-        self.buf.consume(len);
         Ok(())
     }
 
@@ -85,17 +85,18 @@ impl Upload<'_> {
     ) -> Result<(), Fault> {
         loop {
             if !self.buf.is_empty() {
-                let len = self.next()?;
-                let part = self.take(len);
-                patience.arm(upstream, clock::now());
-                let (sent, _) = upstream.write(part).await;
-                sent.map_err(|_| Fault::of_upstream(upstream))?;
+                let part = self.take()?;
+                if !part.is_empty() {
+                    patience.arm(upstream, clock::now());
+                    let (sent, _) = upstream.write(part).await;
+                    sent.map_err(|_| Fault::of_upstream(upstream))?;
+                }
             }
             if self.body.is_over() {
                 return Ok(());
             }
-            let mut room = std::mem::replace(self.buf, Buf::new(Class::Small));
-            room.clear();
+            let mut room = std::mem::replace(self.buf, Buf::sized(0));
+            room.renew();
             client.begin(clock::now(), Cut::Read);
             let (read, back) = client.stream().read(room).await;
             client.end();
@@ -106,28 +107,24 @@ impl Upload<'_> {
         }
     }
 
-    /// How many of the received bytes belong to the body.
-    fn next(&mut self) -> Result<usize, Fault> {
-        let len = match self.body.feed(self.buf.filled(), |_| {}) {
-            Fed::More => self.buf.len(),
-            Fed::Done(used) => used,
-            Fed::Bad => return Err(Fault::ClientMalformed),
-        };
+    /// Takes the received part of the body off the client's buffer, as it is passed on. What lies
+    /// behind the body's end stays.
+    fn take(&mut self) -> Result<Buf, Fault> {
+        let mut part = std::mem::replace(self.buf, Buf::sized(0));
+        let passed = passing::feed(self.body, part.filled(), Keep::Framed);
         if let Some(allowance) = &mut self.allowance {
-            *allowance = allowance.checked_sub(len as u64).ok_or(Fault::ClientTooLarge)?;
+            *allowance = allowance.checked_sub(passed.payload).ok_or(Fault::ClientTooLarge)?;
         }
-        Ok(len)
-    }
-
-    /// The first `len` received bytes as a buffer of their own; the usual case is all of them.
-    fn take(&mut self, len: usize) -> Buf {
-        let mut rest = Buf::new(Class::Small);
-        if len < self.buf.len() {
-            rest = Buf::sized(self.buf.len());
-            let _ = rest.put(self.buf.filled().get(len..).unwrap_or_default());
+        match passed.fed {
+            Fed::Bad => return Err(Fault::ClientMalformed),
+            Fed::Done(end) if end < part.len() => {
+                let mut rest = Buf::sized(part.capacity());
+                let _ = rest.put(part.filled().get(end..).unwrap_or_default());
+                *self.buf = rest;
+            }
+            Fed::Done(_) | Fed::More => {}
         }
-        let mut part = std::mem::replace(self.buf, rest);
-        part.truncate(len);
-        part
+        passed.apply(&mut part);
+        Ok(part)
     }
 }

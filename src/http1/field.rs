@@ -1,7 +1,7 @@
 //! The fields of one head: which of them mean something to a proxy.
 //!
-//! Enters: httparse's header list. Leaves: spans with a [`Kind`] each, and the answers a proxy needs
-//! of them (does the connection persist, which fields are for this hop only). Owns one list per core,
+//! Enters: names and values. Leaves: spans with a [`Kind`] each, and the answers a proxy needs of
+//! them (does the connection persist, which fields are for this hop only). Owns one list per core,
 //! used again for every head.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
@@ -64,7 +64,7 @@ impl Fields {
     /// A list with room for every head that is accepted.
     #[must_use]
     pub fn new() -> Self {
-        Self { list: Vec::with_capacity(crate::config::HEADERS_MAX), end: 0 }
+        Self { list: Vec::with_capacity(super::head::HEADERS_MAX), end: 0 }
     }
 
     /// The fields, in the order they were sent.
@@ -79,23 +79,23 @@ impl Fields {
         self.end
     }
 
-    /// Takes over the fields of a head of `len` bytes. Every line has to end in CR LF: httparse lets
-    /// a bare LF pass, which another parser may read in another way.
-    pub(super) fn read(
+    /// Takes over the fields of a head of `len` bytes. Every line has to end in CR LF: a bare LF
+    /// another parser may read in another way.
+    pub(super) fn read<'b>(
         &mut self,
-        headers: &[httparse::Header<'_>],
+        lines: impl Iterator<Item = (&'b [u8], &'b [u8])>,
         bytes: &[u8],
         len: usize,
     ) -> Result<(), Fault> {
         self.list.clear();
         self.end = len.saturating_sub(2);
-        for header in headers {
-            let name = Span::of(header.name.as_bytes(), bytes);
+        for (name, value) in lines {
+            let kind = kind(name)?;
+            let (name, value) = (Span::of(name, bytes), Span::of(value, bytes));
             if !line_ends_before(name.start(), bytes) {
                 return Err(Fault);
             }
-            let value = Span::of(header.value, bytes);
-            self.list.push(Field { name, value, kind: kind(header.name.as_bytes())? });
+            self.list.push(Field { name, value, kind });
         }
         let blank = bytes.get(self.end..len) == Some(b"\r\n");
         if blank && line_ends_before(self.end, bytes) { Ok(()) } else { Err(Fault) }

@@ -1,8 +1,9 @@
 //! Where a body ends.
 //!
-//! Enters: body bytes as they arrive. Leaves: how many of them belong to the message, and whether it
-//! is over. What is not fully understood is refused: two readings of one length are how requests are
-//! smuggled. Owns the position inside a chunked body (RFC 9112 §7.1).
+//! Enters: body bytes as they arrive. Leaves: how many of them belong to the message, which of
+//! those are for this hop only (chunk extensions, trailers), and whether it is over. What is not
+//! fully understood is refused: two readings of one length are how requests are smuggled. Owns the
+//! position inside a chunked body (RFC 9112 §7.1).
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -54,18 +55,19 @@ impl Body {
         }
     }
 
-    /// Reads on through `bytes`; `data` is told which of them are payload.
-    pub fn feed(&mut self, bytes: &[u8], mut data: impl FnMut(Range<usize>)) -> Fed {
+    /// Reads on through `bytes`; `found` is told which of them are payload, and which are for this
+    /// hop only.
+    pub fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Part, Range<usize>)) -> Fed {
         match self {
             Self::Left(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                data(0..taken);
+                found(Part::Data, 0..taken);
                 *left -= taken as u64;
                 if *left == 0 { Fed::Done(taken) } else { Fed::More }
             }
-            Self::Chunked(chunks) => chunks.feed(bytes, data),
+            Self::Chunked(chunks) => chunks.feed(bytes, found),
             Self::UntilClose => {
-                data(0..bytes.len());
+                found(Part::Data, 0..bytes.len());
                 Fed::More
             }
         }
@@ -102,10 +104,36 @@ enum At {
     DataCr,
     DataLf,
     TrailerStart,
-    Trailer,
+    TrailerName,
+    TrailerValue,
     TrailerLf,
     LastLf,
     Done,
+}
+
+impl At {
+    /// Whether the byte that led here belongs to an extension or a trailer.
+    const fn is_hop(self) -> bool {
+        matches!(
+            self,
+            Self::Extension
+                | Self::Quoted
+                | Self::Escaped
+                | Self::TrailerName
+                | Self::TrailerValue
+                | Self::TrailerLf
+        )
+    }
+}
+
+/// What bytes of a body are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Payload.
+    Data,
+    /// Chunk extensions and trailers. They are for the next hop at most, and a recipient that
+    /// merged them into the head could be told another length by them: they are not passed on.
+    Hop,
 }
 
 /// What [`Chunks::feed`] found.
@@ -126,14 +154,15 @@ impl Default for Chunks {
 }
 
 impl Chunks {
-    /// Reads on through `bytes`; `data` is told which of them are payload.
-    pub fn feed(&mut self, bytes: &[u8], mut data: impl FnMut(Range<usize>)) -> Fed {
+    /// See [`Body::feed`].
+    fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Part, Range<usize>)) -> Fed {
         let mut next = 0;
+        let mut hop: Option<usize> = None;
         while let Some(&byte) = bytes.get(next) {
             if self.at == At::Data {
                 let left = usize::try_from(self.size).unwrap_or(usize::MAX);
                 let taken = left.min(bytes.len() - next);
-                data(next..next + taken);
+                found(Part::Data, next..next + taken);
                 next += taken;
                 self.size -= taken as u64;
                 if self.size == 0 {
@@ -141,15 +170,23 @@ impl Chunks {
                 }
                 continue;
             }
-            next += 1;
+            let before = self.at;
             match self.step(byte) {
-                Some(At::Done) => {
-                    self.at = At::Done;
-                    return Fed::Done(next);
-                }
                 Some(at) => self.at = at,
                 None => return Fed::Bad,
             }
+            if before == At::TrailerLf || self.at.is_hop() {
+                hop.get_or_insert(next);
+            } else if let Some(start) = hop.take() {
+                found(Part::Hop, start..next);
+            }
+            next += 1;
+            if self.at == At::Done {
+                return Fed::Done(next);
+            }
+        }
+        if let Some(start) = hop {
+            found(Part::Hop, start..next);
         }
         if self.at == At::Done { Fed::Done(0) } else { Fed::More }
     }
@@ -164,7 +201,9 @@ impl Chunks {
                 (self.digits, self.line) = (0, 0);
                 At::Size
             }),
-            At::TrailerStart | At::Trailer | At::TrailerLf | At::LastLf => self.trailer(byte),
+            At::TrailerStart | At::TrailerName | At::TrailerValue | At::TrailerLf | At::LastLf => {
+                self.trailer(byte)
+            }
             At::Data | At::Done => None,
         }
     }
@@ -211,13 +250,15 @@ impl Chunks {
         }
         match (self.at, byte) {
             (At::TrailerStart, b'\r') => Some(At::LastLf),
-            // A trailer line opens with a field name.
-            (At::TrailerStart, byte) if !super::head::is_token(byte) => None,
-            (At::Trailer, b'\r') => Some(At::TrailerLf),
+            (At::TrailerName, b':') => Some(At::TrailerValue),
+            (At::TrailerStart | At::TrailerName, byte) => {
+                super::head::is_token(byte).then_some(At::TrailerName)
+            }
+            (At::TrailerValue, b'\r') => Some(At::TrailerLf),
             (At::TrailerLf, b'\n') => Some(At::TrailerStart),
             (At::LastLf, b'\n') => Some(At::Done),
-            (At::TrailerLf | At::LastLf, _) | (_, b'\n' | b'\0') => None,
-            _ => Some(At::Trailer),
+            (At::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => Some(At::TrailerValue),
+            _ => None,
         }
     }
 }
@@ -230,7 +271,11 @@ mod tests {
     fn decode(bytes: &[u8], step: usize) -> Option<(Vec<u8>, usize)> {
         let (mut chunks, mut payload, mut at) = (Chunks::default(), Vec::new(), 0);
         for part in bytes.chunks(step) {
-            match chunks.feed(part, |range| payload.extend_from_slice(&part[range])) {
+            let fed = chunks.feed(part, |kind, range| match kind {
+                Part::Data => payload.extend_from_slice(&part[range]),
+                Part::Hop => {}
+            });
+            match fed {
                 Fed::More => at += part.len(),
                 Fed::Done(used) => return Some((payload, at + used)),
                 Fed::Bad => return None,
@@ -246,6 +291,25 @@ mod tests {
         let end = body.len() - b"GET / HTTP/1.1\r\n".len();
         for step in 1..body.len() {
             assert_eq!(decode(body, step), Some((b"Wikipedia".to_vec(), end)), "step {step}");
+        }
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_told_apart_however_the_body_is_split() {
+        let body = b"4;x=\"y\"\r\nWiki\r\n5\r\npedia\r\n0;z\r\nX-T: 1\r\nY: 2\r\n\r\n";
+        for step in 1..=body.len() {
+            let (mut chunks, mut kept) = (Chunks::default(), Vec::new());
+            for part in body.chunks(step) {
+                let mut next = 0;
+                chunks.feed(part, |kind, range| {
+                    if kind == Part::Hop {
+                        kept.extend_from_slice(&part[next..range.start]);
+                        next = range.end;
+                    }
+                });
+                kept.extend_from_slice(&part[next..]);
+            }
+            assert_eq!(kept, b"4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\n", "step {step}");
         }
     }
 
@@ -271,6 +335,10 @@ mod tests {
             b"3;\0\r\nabc\r\n0\r\n\r\n",
             b"0\r\n X: y\r\n\r\n",
             b"0\r\nX: y\n\r\n",
+            b"0\r\nno trailer\r\n\r\n",
+            b"0\r\nX\r\n\r\n",
+            b"0\r\n: y\r\n\r\n",
+            b"0\r\nX: \0\r\n\r\n",
             b"0\r\n\rX",
         ] {
             for step in 1..=bad.len() {
@@ -278,7 +346,7 @@ mod tests {
             }
             let (mut chunks, mut refused) = (Chunks::default(), false);
             for byte in bad {
-                refused |= chunks.feed(&[*byte], |_| {}) == Fed::Bad;
+                refused |= chunks.feed(&[*byte], |_, _| {}) == Fed::Bad;
             }
             assert!(refused, "{} only waits", bad.escape_ascii());
         }
@@ -288,9 +356,9 @@ mod tests {
     fn extensions_and_trailers_have_an_end() {
         let long = |open: &[u8], byte: u8, count: usize| {
             let mut chunks = Chunks::default();
-            let mut fed = chunks.feed(open, |_| {});
+            let mut fed = chunks.feed(open, |_, _| {});
             for _ in 0..count {
-                fed = chunks.feed(&[byte], |_| {});
+                fed = chunks.feed(&[byte], |_, _| {});
                 if fed == Fed::Bad {
                     break;
                 }
@@ -299,6 +367,7 @@ mod tests {
         };
         assert_eq!(long(b"3;", b'a', usize::from(LINE_MAX)), Fed::More);
         assert_eq!(long(b"3;", b'a', usize::from(LINE_MAX) + 1), Fed::Bad);
-        assert_eq!(long(b"0\r\n", b'a', usize::from(TRAILER_MAX) + 1), Fed::Bad);
+        assert_eq!(long(b"0\r\nX:", b'a', usize::from(TRAILER_MAX) - 2), Fed::More);
+        assert_eq!(long(b"0\r\nX:", b'a', usize::from(TRAILER_MAX) - 1), Fed::Bad);
     }
 }

@@ -1,9 +1,9 @@
 //! Message heads: from bytes to spans.
 //!
-//! Enters: the bytes received so far. Leaves: a [`Request`] or a [`Response`] whose parts are offsets
-//! into those bytes, with the fields in a [`Fields`] list that is used again for the next head; or the
-//! fault that refuses it. httparse cuts the head into tokens; the rules that make it safe to forward
-//! (RFC 9112 §2.2, §3.2, §5.1, §6) are held here. Owns nothing of the message.
+//! Enters: the bytes received so far. Leaves: a [`Request`] or a [`Response`] whose parts are
+//! offsets into those bytes, with the fields in a [`Fields`] list that is used again for the next
+//! head; or the fault that refuses it. httparse cuts the head into tokens; the rules that make it
+//! safe to forward (RFC 9112 §2.2, §3.2, §5.1, §6) are held here. Owns nothing of the message.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use super::answer::Prefer;
 use super::field::{self, Fields, Kind};
 use super::framing::Framing;
-use crate::config::HEADERS_MAX;
+use super::{length, target};
 
 /// A part of a head: offsets into its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,12 @@ impl Span {
         self.end as usize
     }
 }
+
+/// The largest head that is held: one large buffer.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// The most header fields that are tokenised.
+pub const HEADERS_MAX: usize = 256;
 
 /// What heads may be.
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +179,9 @@ pub fn request(
         }
         Ok(_) if memchr::memchr(b'\n', rest).is_none() => return Err(RequestFault::UriTooLong),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(RequestFault::HeadTooLarge),
-        Err(httparse::Error::Version) => return Err(version_fault(rest)),
+        Err(httparse::Error::Version) if bytes.len() < bounds.bytes => {
+            return version_fault(rest).map_or(Ok(None), Err);
+        }
         Err(_) => return Err(RequestFault::Malformed),
     };
     if parsed.headers.len() > bounds.fields {
@@ -187,25 +195,27 @@ pub fn request(
         return Err(RequestFault::UriTooLong);
     }
     let method = Span::of(method.as_bytes(), bytes);
-    fields.read(parsed.headers, bytes, len).map_err(|field::Fault| RequestFault::Malformed)?;
+    fields
+        .read(lines(parsed.headers), bytes, len)
+        .map_err(|field::Fault| RequestFault::Malformed)?;
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
-    let target = target_parts(Span::of(target.as_bytes(), bytes), method, bytes)?;
+    let target = target::parts(Span::of(target.as_bytes(), bytes), method, bytes)?;
     Ok(Some(Request {
         len,
         method,
         path: target.path,
         query: target.query,
-        host: host(target.authority, version, fields, bytes)?,
+        host: target::host(target.authority, version, fields, bytes)?,
         version,
-        framing: request_framing(version, fields, bytes)?,
+        framing: length::of_request(version, fields, bytes)?,
         persist: fields.persist(version, bytes),
         expect: expectation(version, fields, bytes)?,
         prefer: fields.prefer(bytes),
     }))
 }
 
-/// Reads a response's head. `bodiless` tells whether the request was a `HEAD`. `Ok(None)`: it is not
-/// whole yet.
+/// Reads a response's head. `bodiless` tells whether the request was a `HEAD`. `Ok(None)`: it is
+/// not whole yet.
 pub fn response(
     bytes: &[u8],
     bounds: &Bounds,
@@ -227,9 +237,9 @@ pub fn response(
     if parsed.headers.len() > bounds.fields || !(100..600).contains(&status) {
         return Err(ResponseFault);
     }
-    fields.read(parsed.headers, bytes, len).map_err(|field::Fault| ResponseFault)?;
+    fields.read(lines(parsed.headers), bytes, len).map_err(|field::Fault| ResponseFault)?;
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
-    let framing = response_framing(version, status, asked, fields, bytes)?;
+    let framing = length::of_response(version, status, asked, fields, bytes)?;
     let persist = match framing {
         Framing::UntilClose => Persist::Close,
         Framing::None | Framing::Exact(_) | Framing::Chunked => fields.persist(version, bytes),
@@ -269,6 +279,13 @@ pub const fn is_token(byte: u8) -> bool {
         )
 }
 
+/// Names and values, as they lie in the head.
+fn lines<'a, 'b: 'a>(
+    headers: &'a [httparse::Header<'b>],
+) -> impl Iterator<Item = (&'b [u8], &'b [u8])> {
+    headers.iter().map(|header| (header.name.as_bytes(), header.value))
+}
+
 fn leading_lines(bytes: &[u8]) -> Result<usize, RequestFault> {
     let mut skipped = 0;
     while let Some(b'\r' | b'\n') = bytes.get(skipped) {
@@ -287,165 +304,21 @@ fn has_bare_line_end(bytes: &[u8]) -> bool {
         .any(|at| at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'\r'))
 }
 
-struct Target {
-    authority: Option<Span>,
-    path: Span,
-    query: Span,
-}
-
-/// RFC 9112 §3.2: origin-form, absolute-form with `http`, and `*` for `OPTIONS`.
-fn target_parts(target: Span, method: Span, bytes: &[u8]) -> Result<Target, RequestFault> {
-    const SCHEME: usize = "http://".len();
-    let text = target.of_bytes(bytes);
-    let (start, end) = (target.start(), target.end());
-    let (authority, path) = match text {
-        [b'/', ..] => (None, start),
-        b"*" if method.of_bytes(bytes) == b"OPTIONS" => (None, start),
-        _ if text.get(..SCHEME).is_some_and(|s| s.eq_ignore_ascii_case(b"http://")) => {
-            let rest = text.get(SCHEME..).unwrap_or_default();
-            let slash = memchr::memchr2(b'/', b'?', rest).ok_or(RequestFault::Malformed)?;
-            if rest.get(slash) != Some(&b'/') {
-                return Err(RequestFault::Malformed);
-            }
-            let path = start + SCHEME + slash;
-            (Some(Span::new(start + SCHEME, path)), path)
-        }
-        _ => return Err(RequestFault::Malformed),
-    };
-    let question = memchr::memchr(b'?', bytes.get(path..end).unwrap_or_default());
-    let query = question.map_or(end, |at| path + at);
-    Ok(Target { authority, path: Span::new(path, query), query: Span::new(query, end) })
-}
-
-/// RFC 9112 §3.2: exactly one `Host`, and the same one as in an absolute target.
-fn host(
-    authority: Option<Span>,
-    version: Version,
-    fields: &Fields,
-    bytes: &[u8],
-) -> Result<Span, RequestFault> {
-    let host = match (fields.only(Kind::Host), version) {
-        (Ok(Some(host)), _) => host,
-        (Ok(None), Version::Http10) => return Ok(authority.unwrap_or_default()),
-        (Ok(None), Version::Http11) | (Err(field::Fault), _) => {
-            return Err(RequestFault::Malformed);
-        }
-    };
-    let text = host.of_bytes(bytes);
-    let same = authority.is_none_or(|a| a.of_bytes(bytes).eq_ignore_ascii_case(text));
-    if same && is_host(text) { Ok(host) } else { Err(RequestFault::Malformed) }
-}
-
-/// RFC 9110 §7.2: a name or an address literal, and maybe a port; nothing a peer could read in
-/// another way.
-fn is_host(text: &[u8]) -> bool {
-    let (name, port) = match text {
-        [b'[', rest @ ..] => {
-            let Some(close) = memchr::memchr(b']', rest) else { return false };
-            let (literal, port) = rest.split_at(close);
-            let hex = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-            if !literal.iter().all(hex) {
-                return false;
-            }
-            (literal, port.get(1..).unwrap_or_default())
-        }
-        _ => text.split_at(memchr::memchr(b':', text).unwrap_or(text.len())),
-    };
-    let plain = |byte: &u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':')
-    };
-    let digits = match port {
-        [] => return !name.is_empty() && name.len() <= 255 && name.iter().all(plain),
-        [b':', digits @ ..] => digits,
-        _ => return false,
-    };
-    !name.is_empty()
-        && name.len() <= 255
-        && name.iter().all(plain)
-        && digits.len() <= 5
-        && digits.iter().all(u8::is_ascii_digit)
-}
-
-/// RFC 9112 §6.3: one unmistakable length, or none.
-fn request_framing(
-    version: Version,
-    fields: &Fields,
-    bytes: &[u8],
-) -> Result<Framing, RequestFault> {
-    let coding = fields.only(Kind::TransferEncoding).map_err(|_| RequestFault::Malformed)?;
-    let length = fields.only(Kind::ContentLength).map_err(|_| RequestFault::Malformed)?;
-    match (coding, length) {
-        (None, None) => Ok(Framing::None),
-        (None, Some(length)) => match field::length(length.of_bytes(bytes)) {
-            Some(0) => Ok(Framing::None),
-            Some(length) => Ok(Framing::Exact(length)),
-            None => Err(RequestFault::Malformed),
-        },
-        (Some(_), Some(_)) => Err(RequestFault::Malformed),
-        (Some(_), None) if version == Version::Http10 => Err(RequestFault::Malformed),
-        (Some(coding), None) => match coding.of_bytes(bytes) {
-            text if text.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
-            text => Err(coding_fault(text)),
-        },
-    }
-}
-
-/// A list of codings that ends in `chunked` once, or does without it, is one we do not know; anything
-/// else is none (RFC 9112 §6.1).
-fn coding_fault(text: &[u8]) -> RequestFault {
-    let mut codings = text.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).rev();
-    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
-    let well_formed = |coding: &[u8]| !coding.is_empty() && coding.iter().copied().all(is_token);
-    let last = codings.next().unwrap_or_default();
-    if well_formed(last) && codings.all(|coding| well_formed(coding) && !is_chunked(coding)) {
-        RequestFault::UnknownCoding
-    } else {
-        RequestFault::Malformed
-    }
-}
-
 /// A request line whose version is not ours: one that is well formed, or no request line at all.
-fn version_fault(bytes: &[u8]) -> RequestFault {
-    let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
+/// One that has not all arrived is waited for, so that the answer does not depend on how it was
+/// sent.
+fn version_fault(bytes: &[u8]) -> Option<RequestFault> {
+    let end = memchr::memchr(b'\n', bytes)?;
+    let line = bytes.get(..end).unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut words = line.split(|&byte| byte == b' ').skip(2);
-    match (words.next(), words.next()) {
+    Some(match (words.next(), words.next()) {
         (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
             RequestFault::UnknownVersion
         }
         _ => RequestFault::Malformed,
-    }
-}
-
-fn response_framing(
-    version: Version,
-    status: u16,
-    asked: Asked,
-    fields: &Fields,
-    bytes: &[u8],
-) -> Result<Framing, ResponseFault> {
-    let coding = fields.only(Kind::TransferEncoding).map_err(|_| ResponseFault)?;
-    let length = fields.only(Kind::ContentLength).map_err(|_| ResponseFault)?;
-    let length = match length {
-        Some(length) => Some(field::length(length.of_bytes(bytes)).ok_or(ResponseFault)?),
-        None => None,
-    };
-    let chunked = match coding {
-        Some(coding) => {
-            let known = coding.of_bytes(bytes).eq_ignore_ascii_case(b"chunked");
-            if !known || length.is_some() || version == Version::Http10 {
-                return Err(ResponseFault);
-            }
-            true
-        }
-        None => false,
-    };
-    Ok(match (asked, status, length) {
-        (Asked::Head, _, _) | (_, 100..=199 | 204 | 304, _) | (_, _, Some(0)) => Framing::None,
-        (_, _, Some(length)) => Framing::Exact(length),
-        (_, _, None) if chunked => Framing::Chunked,
-        (_, _, None) => Framing::UntilClose,
     })
 }
 

@@ -9,4 +9,6 @@ pub mod answer;
 pub mod field;
 pub mod framing;
 pub mod head;
+mod length;
 pub mod rewrite;
+mod target;

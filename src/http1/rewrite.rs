@@ -1,8 +1,8 @@
 //! Outgoing heads, written straight from the incoming bytes.
 //!
-//! Enters: a parsed head and the bytes it was parsed from. Leaves: the head for the other side: what
-//! is for one hop only is left out, what a proxy adds is added, and all the rest is copied in runs as
-//! it was sent. Nothing is rebuilt from a map.
+//! Enters: a parsed head and the bytes it was parsed from. Leaves: the head for the other side:
+//! what is for one hop only is left out, what a proxy adds is added, and all the rest is copied in
+//! runs as it was sent. Nothing is rebuilt from a map.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -59,8 +59,8 @@ pub struct Origin<'a> {
 pub enum Passage {
     /// Its response is passed on as it is.
     Relayed,
-    /// Its response is read by us: no encoding is asked for that we would have to undo. The body was
-    /// read whole too, and its length and the blank line are left for the caller to write.
+    /// Its response is read by us: no encoding is asked for that we would have to undo. The body
+    /// was read whole too, and its length and the blank line are left for the caller to write.
     Read,
 }
 

@@ -146,6 +146,14 @@ impl Buf {
         (self.start, self.end) = (0, 0);
     }
 
+    /// Empties the buffer for the next read; one that was taken away is replaced by a small one.
+    pub fn renew(&mut self) {
+        if self.memory.is_empty() {
+            *self = Self::new(Class::Small);
+        }
+        self.clear();
+    }
+
     /// Lets `write` fill the room; it says how many bytes it wrote, `None` if it gave up.
     pub fn fill(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Fit {
         let room = self.memory.get_mut(self.end..).unwrap_or_default();

@@ -5,9 +5,9 @@
 //! buffer, and the reason stands in the socket's slot. No operation in flight is ever dropped.
 //!
 //! A hierarchical timing wheel (Varghese and Lauck 1987) of 1 ms ticks: never early, and late only
-//! by the driver's own wake-up. Moving a deadline out costs one store: the slot stays filed where it
-//! was and is filed anew when that moment comes. So a connection in steady traffic touches the wheel
-//! once per timeout, not once per request.
+//! by the driver's own wake-up. Moving a deadline out costs one store: the slot stays filed where
+//! it was and is filed anew when that moment comes. So a connection in steady traffic touches the
+//! wheel once per timeout, not once per request.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 

@@ -1,8 +1,9 @@
 //! Which driver a core runs on: the best ring the kernel gives, or epoll.
 //!
-//! Enters: what the config asks for. Leaves: a running core, and one line that says which tier it is
-//! and, where a better one was refused, the cause and the remedy. The ring is built on the thread
-//! that runs it and never torn down: dropping it would free buffers the kernel may still write into.
+//! Enters: what the config asks for. Leaves: a running core, and one line that says which tier it
+//! is and, where a better one was refused, the cause and the remedy. The ring is built on the
+//! thread that runs it and never torn down: dropping it would free buffers the kernel may still
+//! write into.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_macros, reason = "cold: runs at start")]
 #![expect(unsafe_code, reason = "affinity is set by a system call")]
@@ -189,7 +190,8 @@ fn build(tier: Tier) -> io::Result<Either> {
         let builder = RuntimeBuilder::<IoUringDriver>::new().with_entries(entries);
         builder.uring_builder(flags).enable_timer().build().map(Either::Ring)
     };
-    // The memory of a ring that just ended is given back late: a restart may find none for a moment.
+    // The memory of a ring that just ended is given back late: a restart may find none for a
+    // moment.
     for _ in 0..4 {
         match attempt() {
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => pause(),
@@ -229,8 +231,8 @@ fn probe(tier: Tier) -> io::Result<()> {
     }
 }
 
-/// Binds the calling thread to the `index`-th processor it may run on, in turn. Without the right to
-/// do so the thread stays where the scheduler puts it.
+/// Binds the calling thread to the `index`-th processor it may run on, in turn. Without the right
+/// to do so the thread stays where the scheduler puts it.
 pub fn pin(index: usize) {
     let cpus = allowed_cpus();
     if let Some(&cpu) = cpus.get(index % cpus.len().max(1)) {

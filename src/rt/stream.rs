@@ -1,8 +1,8 @@
 //! A TCP stream with a deadline.
 //!
 //! Enters: buffers to fill or to send. Leaves: the same buffers, and what happened. Owns the socket
-//! and its place on the wheel. Reading and writing take turns or run side by side; each operation is
-//! awaited to its end, and what must not wait for ever is cut by the wheel.
+//! and its place on the wheel. Reading and writing take turns or run side by side; each operation
+//! is awaited to its end, and what must not wait for ever is cut by the wheel.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 #![expect(unsafe_code, reason = "direct system calls on the socket, and two directions at once")]

@@ -1,8 +1,8 @@
 //! The service's side: a leased connection, returned by drop.
 //!
 //! Enters: a target. Leaves: a [`Leased`] connection to it, from this core's pool or fresh; parked
-//! again by whoever knows that it is clean, closed otherwise. Owns the idle connections of this core.
-//! Knows nothing of the client or of breakers.
+//! again by whoever knows that it is clean, closed otherwise. Owns the idle connections of this
+//! core. Knows nothing of the client or of breakers.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -115,9 +115,9 @@ impl Leased {
         self.stream.as_ref()
     }
 
-    /// Puts the connection back for the next exchange. The caller knows that nothing is left of this
-    /// one: the response was framed and read to its end, the request was sent whole, and neither
-    /// side asked to close.
+    /// Puts the connection back for the next exchange. The caller knows that nothing is left of
+    /// this one: the response was framed and read to its end, the request was sent whole, and
+    /// neither side asked to close.
     pub fn park(mut self, now: Now) {
         if let Some(stream) = self.stream.take() {
             stream.deadline.disarm();

@@ -1,7 +1,7 @@
 //! This core's idle connections to one target.
 //!
-//! Enters: clean connections. Leaves: the one parked last, whose caches are warmest; so that those no
-//! longer needed sink to the bottom and age. Bounded in number and age. Survives reloads: a pool
+//! Enters: clean connections. Leaves: the one parked last, whose caches are warmest; so that those
+//! no longer needed sink to the bottom and age. Bounded in number and age. Survives reloads: a pool
 //! belongs to `host:port`, not to a table.
 
 #![allow(clippy::disallowed_types, reason = "pools are found by name when a table is taken over")]

@@ -1,8 +1,8 @@
 //! One thread, one core, everything that core owns.
 //!
-//! Enters: listening sockets, the place where tables are published, and words from the control plane.
-//! Leaves: served connections. Owns the threads; each builds its own event loop, pins itself to a
-//! processor, and runs until the process ends.
+//! Enters: listening sockets, the place where tables are published, and words from the control
+//! plane. Leaves: served connections. Owns the threads; each builds its own event loop, pins itself
+//! to a processor, and runs until the process ends.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

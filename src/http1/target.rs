@@ -1,0 +1,92 @@
+//! What a request asks for, and of whom.
+//!
+//! Enters: the target and the `Host` field of a head. Leaves: path, query and host as spans, each
+//! in one reading only. What another server could take for another host or path is refused.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
+
+use super::field::{self, Fields, Kind};
+use super::head::{RequestFault, Span, Version};
+
+/// A target's parts.
+pub(super) struct Target {
+    /// Host and port, where the target names them.
+    pub(super) authority: Option<Span>,
+    /// The path.
+    pub(super) path: Span,
+    /// The query with its `?`; empty when there is none.
+    pub(super) query: Span,
+}
+
+/// RFC 9112 §3.2: origin-form, absolute-form with `http`, and `*` for `OPTIONS`.
+pub(super) fn parts(target: Span, method: Span, bytes: &[u8]) -> Result<Target, RequestFault> {
+    const SCHEME: usize = "http://".len();
+    let text = target.of_bytes(bytes);
+    let (start, end) = (target.start(), target.end());
+    let (authority, path) = match text {
+        [b'/', ..] => (None, start),
+        b"*" if method.of_bytes(bytes) == b"OPTIONS" => (None, start),
+        _ if text.get(..SCHEME).is_some_and(|s| s.eq_ignore_ascii_case(b"http://")) => {
+            let rest = text.get(SCHEME..).unwrap_or_default();
+            let slash = memchr::memchr2(b'/', b'?', rest).ok_or(RequestFault::Malformed)?;
+            if rest.get(slash) != Some(&b'/') {
+                return Err(RequestFault::Malformed);
+            }
+            let path = start + SCHEME + slash;
+            (Some(Span::new(start + SCHEME, path)), path)
+        }
+        _ => return Err(RequestFault::Malformed),
+    };
+    let question = memchr::memchr(b'?', bytes.get(path..end).unwrap_or_default());
+    let query = question.map_or(end, |at| path + at);
+    Ok(Target { authority, path: Span::new(path, query), query: Span::new(query, end) })
+}
+
+/// RFC 9112 §3.2: exactly one `Host`, and the same one as in an absolute target.
+pub(super) fn host(
+    authority: Option<Span>,
+    version: Version,
+    fields: &Fields,
+    bytes: &[u8],
+) -> Result<Span, RequestFault> {
+    let host = match (fields.only(Kind::Host), version) {
+        (Ok(Some(host)), _) => host,
+        (Ok(None), Version::Http10) => return Ok(authority.unwrap_or_default()),
+        (Ok(None), Version::Http11) | (Err(field::Fault), _) => {
+            return Err(RequestFault::Malformed);
+        }
+    };
+    let text = host.of_bytes(bytes);
+    let same = authority.is_none_or(|a| a.of_bytes(bytes).eq_ignore_ascii_case(text));
+    if same && is_host(text) { Ok(host) } else { Err(RequestFault::Malformed) }
+}
+
+/// RFC 9110 §7.2: a name or an address literal, and maybe a port; nothing a peer could read in
+/// another way.
+fn is_host(text: &[u8]) -> bool {
+    let (name, port) = match text {
+        [b'[', rest @ ..] => {
+            let Some(close) = memchr::memchr(b']', rest) else { return false };
+            let (literal, port) = rest.split_at(close);
+            let hex = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+            if !literal.iter().all(hex) {
+                return false;
+            }
+            (literal, port.get(1..).unwrap_or_default())
+        }
+        _ => text.split_at(memchr::memchr(b':', text).unwrap_or(text.len())),
+    };
+    let plain = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':')
+    };
+    let digits = match port {
+        [] => return !name.is_empty() && name.len() <= 255 && name.iter().all(plain),
+        [b':', digits @ ..] => digits,
+        _ => return false,
+    };
+    !name.is_empty()
+        && name.len() <= 255
+        && name.iter().all(plain)
+        && digits.len() <= 5
+        && digits.iter().all(u8::is_ascii_digit)
+}
