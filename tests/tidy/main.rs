@@ -136,3 +136,24 @@ fn the_lock_file_knows_the_registry_only() {
     assert!(sources.len() > 50, "{}", sources.len());
     none(&sources.into_iter().filter(|s| *s != registry).map(String::from).collect::<Vec<_>>());
 }
+
+/// The manual's list of keys that are not built yet is the code's.
+#[test]
+fn the_manual_names_exactly_what_is_not_built() {
+    let manual = include_str!("../../README.md");
+    let (_, section) = manual.split_once("## Not built yet").expect("the section");
+    let section = section.split("\n## ").next().unwrap();
+    let keys: BTreeSet<&str> = fusebox::config::not_built().iter().map(|row| row.key).collect();
+    let words: BTreeSet<&str> = section
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(|word| word.split(|c: char| !c.is_alphanumeric()).next().unwrap())
+        .collect();
+    // Where such a key stands, and the values of one that are served.
+    let places = ["admin", "log", "http", "https", "off"];
+    let missing: Vec<_> = keys.difference(&words).collect();
+    let invented: Vec<_> = words.difference(&keys).filter(|w| !places.contains(w)).collect();
+    assert!(missing.is_empty(), "missing: {missing:?}");
+    assert!(invented.is_empty(), "built already, or no key: {invented:?}");
+}
