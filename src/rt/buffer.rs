@@ -21,8 +21,9 @@ pub enum Class {
 /// Bytes of a small buffer: a head of the default limit fits.
 pub const SMALL: usize = 16 * 1024;
 
-/// Bytes of a large buffer: the largest head we hold, and the unit of bulk relaying.
-pub const LARGE: usize = 64 * 1024;
+/// Bytes of a large buffer: the unit of bulk relaying, and more than the largest head we hold. At 1
+/// MiB bodies 128 KiB took 0.83 of nginx's CPU time, 64 KiB 1.1 to 1.6, 256 KiB 0.93.
+pub const LARGE: usize = 128 * 1024;
 
 /// How many buffers of each class a core keeps for later; more are given back to the allocator.
 const KEPT: [usize; 2] = [1024, 128];
