@@ -65,7 +65,6 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
             if let Some(next) = exchange::run(client, means, now).await {
                 return Some(next);
             }
-            client.seen = now;
             began.get_or_insert(now);
         }
         if means.is_draining() && began.is_none() {
@@ -120,6 +119,7 @@ async fn too_slow(client: &mut Client, means: &Means) -> Next {
     let view = means.view();
     means.process.count(&means.core, Count::BadRequest);
     client.refuse_all();
+    client.seen = clock::now();
     client
         .answer(means, &view.table.answers.request_timeout, None, view.table.timeouts.header)
         .await

@@ -13,7 +13,7 @@ use super::client::Client;
 use super::means::{Means, Verdict, View};
 use crate::breaker;
 use crate::clock::Now;
-use crate::config::{HostHeader, RetryAfter, TemplateQuery};
+use crate::config::{HostHeader, Merge, RetryAfter, TemplateQuery};
 use crate::http1::answer::Rendered;
 use crate::http1::field::Fields;
 use crate::http1::framing::Framing;
@@ -36,6 +36,8 @@ pub(super) struct Chosen<'v> {
     pub(super) call: Call<'v>,
     /// The calls to the others, if it fans out.
     pub(super) others: Vec<Call<'v>>,
+    /// Whether the response is passed on or read.
+    pub(super) passage: Passage,
     /// Whether a body is asked for.
     pub(super) asked: Asked,
     /// Whether it may be sent again.
@@ -111,7 +113,10 @@ pub(super) fn choose<'v>(
     }
     let (verdict, guard) = admit(means, view, route, now)?;
     let services = view.table.services_of(route);
-    let passage = if services.len() == 1 { Passage::Relayed } else { Passage::Read };
+    let passage = match services {
+        [only] if only.merge == Merge::Union => Passage::Relayed,
+        _ => Passage::Read,
+    };
     let fields = means.fields.borrow();
     let message = Message { head, bytes, path, captures: &captures, fields: &fields };
     let call = |service: &'v Service| {
@@ -130,6 +135,7 @@ pub(super) fn choose<'v>(
         verdict,
         call: first,
         others: calls.collect(),
+        passage,
         asked: if method == b"HEAD" { Asked::Head } else { Asked::Body },
         repeat: match method {
             b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE" => Repeat::Idempotent,

@@ -13,7 +13,6 @@ use std::io::Write;
 
 use futures_util::future::join_all;
 
-use super::Next;
 use super::choose::{Call, Chosen, Repeat};
 use super::client::Client;
 use super::fault::{Failure, Fault};
@@ -21,10 +20,11 @@ use super::forward;
 use super::means::{Means, View};
 use super::merge::{Answer, Merged, Part, Reply, Response, merge};
 use super::receive::{self, Patience};
-use super::relay::Done;
+use super::relay::{Done, Rest};
 use super::upload::Waiting;
 use crate::breaker::outcome::Ending;
 use crate::clock;
+use crate::config::Merge;
 use crate::http1::answer::{Rendered, Say};
 use crate::http1::framing::{Body, Fed, Part as Bytes};
 use crate::http1::head::{Asked, Expect, Persist};
@@ -64,35 +64,29 @@ pub(super) async fn fan_out<'v>(
             reply: reply(view, call, fetched),
         })
         .collect();
-    let (ending, answer) = match merge(&parts) {
-        Merged::Response(response) => (Ending::Answered(response.status), Ok(response)),
-        Merged::Failure(_) => (blame(&parts, &fetched), Err(None)),
-        Merged::Conflict(text) => {
-            (Ending::Conflict, Err(Some(Rendered::new(500, Say::Message(&text), ""))))
-        }
+    let merged = merge(&parts);
+    let ending = match &merged {
+        Merged::Response(response) => Ending::Answered(response.status),
+        Merged::Failure(_) => first_fault(&parts, &fetched).ending(),
+        Merged::Conflict(_) => Ending::Conflict,
     };
-    if let Err(None) = answer
-        && let Some(fault) = first_fault(&parts, &fetched)
-    {
-        return Err(fault.into());
-    }
     let now = clock::now();
     chosen.verdict.settle(ending, now);
     client.seen = now;
-    match answer {
-        Ok(response) if chosen.route.generic_errors && response.status >= 500 => {
-            Err(Fault::Concealed(response.status).into())
+    let conflict;
+    let answer = match merged {
+        Merged::Response(response) if response.status < 500 || !chosen.route.generic_errors => {
+            return send(client, means, chosen.route, &response).await;
         }
-        Ok(response) => send(client, means, chosen.route, &response, asked).await,
-        Err(conflict) => {
-            let rendered = conflict.as_ref().unwrap_or(&view.table.answers.internal);
-            let answer =
-                if chosen.route.generic_errors { &view.table.answers.internal } else { rendered };
-            let limit = chosen.route.timeouts.body;
-            let next = client.answer(means, answer, None, limit).await;
-            Ok(Done { status: answer.status(), next })
+        Merged::Failure(ours) => ours,
+        Merged::Conflict(text) if !chosen.route.generic_errors => {
+            conflict = Rendered::new(500, Say::Message(&text), "");
+            &conflict
         }
-    }
+        Merged::Response(_) | Merged::Conflict(_) => &view.table.answers.internal,
+    };
+    let next = client.answer(means, answer, None, chosen.route.timeouts.body).await;
+    Ok(Done { status: answer.status(), next, rest: Rest::Dirty, at: now })
 }
 
 /// What a service gave: status, header lines and body.
@@ -114,15 +108,11 @@ fn reply<'a>(view: &'a View, call: &Call<'a>, fetched: &'a Result<Fetched, Fault
     }
 }
 
-/// The fault that the merge put in the place of everything: of the first service that takes part.
-fn first_fault(parts: &[Part<'_>], fetched: &[Result<Fetched, Fault>]) -> Option<Fault> {
-    let counts = |part: &Part<'_>| part.merge == crate::config::Merge::Union;
-    let mut faults = parts.iter().zip(fetched).filter(|(part, _)| counts(part));
-    faults.find_map(|(_, fetched)| fetched.as_ref().err().copied())
-}
-
-fn blame(parts: &[Part<'_>], fetched: &[Result<Fetched, Fault>]) -> Ending {
-    first_fault(parts, fetched).map_or(Ending::Conflict, Fault::ending)
+/// The fault that stands for the whole exchange: of the first service that takes part in it.
+fn first_fault(parts: &[Part<'_>], fetched: &[Result<Fetched, Fault>]) -> Fault {
+    let faults = parts.iter().zip(fetched).filter(|(part, _)| part.merge == Merge::Union);
+    let first = faults.filter_map(|(_, fetched)| fetched.as_ref().err()).next();
+    first.copied().unwrap_or(Fault::CutShort)
 }
 
 struct Exchange<'a, 'v> {
@@ -298,23 +288,13 @@ async fn send(
     means: &Means,
     route: &Route,
     response: &Response<'_>,
-    asked: Asked,
 ) -> Result<Done, Failure> {
-    let status = response.status;
-    let mut extra = response.headers.clone();
+    let (status, at) = (response.status, client.seen);
+    let mut lines = response.headers.clone();
     if let Some(kind) = response.content_type {
-        extra.extend([b"content-type: ", kind, b"\r\n"].concat());
+        lines.extend([b"content-type: ", kind, b"\r\n"].concat());
     }
-    let rendered = Rendered::from_bytes(status, &extra, &response.body);
-    debug_assert!(
-        asked == Asked::Body || client.manner.send == crate::http1::answer::Send::HeadOnly
-    );
+    let rendered = Rendered::from_bytes(status, &lines, &response.body);
     let next = client.answer(means, &rendered, None, route.timeouts.body).await;
-    match next {
-        Next::Reset => {
-            let fault = Fault::of_client(&client.stream);
-            Err(Failure { fault, sent: super::fault::Sent::Head(status) })
-        }
-        next => Ok(Done { status, next }),
-    }
+    Ok(Done { status, next, rest: Rest::Dirty, at })
 }

@@ -15,7 +15,7 @@ use super::client::Client;
 use super::fault::{Failure, Fault};
 use super::means::{Means, View};
 use super::receive::{self, Patience};
-use super::relay::{Done, Line, Progress, Relay};
+use super::relay::{Done, Line, Progress, Relay, Rest};
 use super::upload::{Upload, Waiting};
 use crate::http1::answer::Send;
 use crate::http1::head::Expect;
@@ -58,9 +58,15 @@ pub(super) async fn forward<'v>(
         }
         let exchange = Exchange { means, view, client: &client, patience, request: &request };
         let relayed = if whole {
-            exchange.one_way(*manner, leased, chosen).await
+            exchange.response(*manner, Line::Own(leased), chosen).await
         } else {
-            exchange.both_ways(*manner, &leased, chosen, &mut upload).await
+            let relayed = exchange.both_ways(*manner, &leased, chosen, &mut upload).await;
+            if let (Ok(Done { rest: Rest::Clean, at, .. }), Progress::Whole) =
+                (&relayed, request.get())
+            {
+                leased.park(*at);
+            }
+            relayed
         };
         match relayed {
             Err(Failure { fault: Fault::Stale, .. })
@@ -127,16 +133,6 @@ struct Exchange<'a, 'v> {
 }
 
 impl<'v> Exchange<'_, 'v> {
-    /// The request has been sent: its response.
-    async fn one_way(
-        &self,
-        manner: super::client::Manner,
-        leased: Leased,
-        chosen: &mut Chosen<'v>,
-    ) -> Result<Done, Failure> {
-        self.response(manner, Line::Own(leased), chosen).await
-    }
-
     /// The request's body and its response, at once.
     async fn both_ways(
         &self,
@@ -164,6 +160,10 @@ impl<'v> Exchange<'_, 'v> {
             let done = self.response(manner, Line::Shared(leased), chosen).await;
             answered.set(true);
             if self.request.get() == Progress::Running {
+                if self.client.is_waiting() && stream.deadline.fired().is_some() {
+                    // Time ran out while the client was to send: its doing.
+                    blamed.set(Some(Fault::ClientStalled));
+                }
                 // Answered early, or not at all: the rest of the body is of no use.
                 self.client.stream().cut(Cut::Read);
                 stream.cut(Cut::Both);

@@ -23,6 +23,7 @@ use crate::clock::{self, Now};
 use crate::http1::answer::Send;
 use crate::http1::head;
 use crate::http1::head::{Persist, Request, RequestFault};
+use crate::http1::rewrite::Passage;
 use crate::stats::Count;
 use choose::{Chosen, Refusal};
 use client::{Client, Manner};
@@ -43,6 +44,7 @@ pub enum Next {
 /// Reads the head at the front of the client's buffer and, if it is whole, runs the request.
 /// `None`: more has to be received.
 pub async fn run(client: &mut Client, means: &Means, now: Now) -> Option<Next> {
+    client.seen = now;
     let view = means.view();
     let limits = &view.table.limits;
     let bounds = head::Bounds {
@@ -57,7 +59,6 @@ pub async fn run(client: &mut Client, means: &Means, now: Now) -> Option<Next> {
         Err(fault) => return Some(refuse_head(client, means, &view, fault).await),
     };
     client.stream.deadline.disarm();
-    client.seen = now;
     client.served = client.served.saturating_add(1);
     client.manner = manner(client, means, &view, &head);
     let chosen = choose::choose(means, &view, client, &head, now);
@@ -100,7 +101,7 @@ async fn exchange(
     mut chosen: Chosen<'_>,
     head: &Request,
 ) -> Next {
-    let outcome = if chosen.others.is_empty() {
+    let outcome = if chosen.passage == Passage::Relayed {
         forward::forward(client, means, view, &mut chosen, head.expect).await
     } else {
         // Boxed: a fan-out is rare, and its state would make every connection larger.
@@ -108,6 +109,8 @@ async fn exchange(
     };
     match outcome {
         Ok(done) => {
+            // Rest begins where the exchange ended.
+            client.seen = done.at;
             chosen.route.tally.finished(&means.core, done.status);
             done.next
         }

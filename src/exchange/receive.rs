@@ -32,6 +32,14 @@ pub(super) struct Patience<'v> {
 }
 
 impl Patience<'_> {
+    /// Cuts `stream` only when the whole exchange is over its limit: it is not waited for now.
+    pub(super) fn rest(&self, stream: &Stream) {
+        match self.limit {
+            Some(limit) => stream.deadline.arm(limit.due, Why::Exchange, Cut::Both),
+            None => stream.deadline.disarm(),
+        }
+    }
+
     /// Cuts `stream` when this patience, beginning at `now`, is over.
     pub(super) fn arm(&self, stream: &Stream, now: Now) {
         let silent = self.silence.map(|span| now.after(span));

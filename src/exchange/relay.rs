@@ -50,17 +50,32 @@ pub(super) enum Progress {
 pub(super) enum Line<'a> {
     /// This direction alone has it, and parks it as soon as it can.
     Own(Leased),
-    /// The request's body is still being sent on it.
+    /// The request's body is still being sent on it: whoever does that parks it.
     Shared(&'a Leased),
     /// It was parked.
     Gone,
 }
 
+/// Whether a connection can be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing is left of the response on it, and the upstream lets it go on.
+    Clean,
+    /// It is closed.
+    Dirty,
+}
+
 /// A response that was relayed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Done {
+    /// The status sent.
     pub(super) status: u16,
+    /// What becomes of the client's connection.
     pub(super) next: Next,
+    /// What became of the upstream's, as far as the response goes.
+    pub(super) rest: Rest,
+    /// When the response's last byte was there.
+    pub(super) at: Now,
 }
 
 impl Line<'_> {
@@ -93,13 +108,20 @@ impl Relay<'_, '_> {
         };
         let mut body = Body::new(head.framing);
         let mut state = self.open(&head, &mut body, &mut buf, form)?;
+        if let (Some(stream), State::More) = (self.line.stream(), state) {
+            self.patience.rest(stream);
+        }
         let mut now = at;
         loop {
             match state {
                 State::Over(left) => {
-                    self.over(status, head.persist, left, now);
+                    let rest = match (head.persist, left) {
+                        (Persist::Keep, Left::Nothing) => Rest::Clean,
+                        (Persist::Close, _) | (_, Left::Unknown) => Rest::Dirty,
+                    };
+                    self.over(status, rest, now);
                     self.send(buf, now, sent).await?;
-                    return Ok(Done { status, next });
+                    return Ok(Done { status, next, rest, at: now });
                 }
                 State::More => buf = self.send(buf, now, sent).await?,
             }
@@ -146,9 +168,14 @@ impl Relay<'_, '_> {
         let Some(stream) = self.line.stream() else {
             return Err(Failure { fault: Fault::CutShort, sent });
         };
+        if stream.deadline.fired().is_some() {
+            // The exchange ran out of time while the client was taking what it had: its doing.
+            return Err(Failure { fault: Fault::ClientStalled, sent });
+        }
         self.patience.arm(stream, clock::now());
         let (read, buf) = stream.read(buf).await;
         let now = clock::now();
+        self.patience.rest(stream);
         match (read, body) {
             (Ok(1..), _) => Ok((End::Ahead, buf, now)),
             (Ok(0), Body::UntilClose) if stream.deadline.fired().is_none() => {
@@ -159,19 +186,16 @@ impl Relay<'_, '_> {
     }
 
     /// The upstream's part is over.
-    fn over(&mut self, status: u16, persist: Persist, left: Left, now: Now) {
+    fn over(&mut self, status: u16, rest: Rest, now: Now) {
         // A failure that no client waited for may be its own doing; looked at only then.
         let abandoned = status >= 500 && self.client.stream().is_reset();
         let ending = if abandoned { Ending::ClientGone } else { Ending::Answered(status) };
         self.verdict.settle(ending, now);
-        let clean = persist == Persist::Keep
-            && left == Left::Nothing
-            && self.request.get() == Progress::Whole;
-        if !clean {
-            return;
-        }
-        if let Line::Own(leased) = std::mem::replace(&mut self.line, Line::Gone) {
-            leased.park(now);
+        if rest == Rest::Clean && self.request.get() == Progress::Whole {
+            match std::mem::replace(&mut self.line, Line::Gone) {
+                Line::Own(leased) => leased.park(now),
+                shared => self.line = shared,
+            }
         }
     }
 

@@ -35,6 +35,11 @@ impl<'a> Waiting<'a> {
         self.stream
     }
 
+    /// Whether the client is being waited for.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.waits.get() > 0
+    }
+
     /// Begins to wait for the client: to send ([`Cut::Read`]: it can still be told that it was too
     /// slow) or to take what we send ([`Cut::Both`]).
     pub(super) fn begin(&self, now: clock::Now, cut: Cut) {
@@ -93,8 +98,11 @@ impl Upload<'_> {
                 }
             }
             if self.body.is_over() {
+                // From now on it is the upstream that is waited for.
+                patience.arm(upstream, clock::now());
                 return Ok(());
             }
+            patience.rest(upstream);
             let mut room = std::mem::replace(self.buf, Buf::sized(0));
             room.renew();
             client.begin(clock::now(), Cut::Read);

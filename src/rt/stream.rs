@@ -182,6 +182,9 @@ impl Drop for Stream {
         if self.in_flight.get() == 0 {
             // SAFETY: `into_raw_fd` gave up its ownership.
             drop(unsafe { OwnedFd::from_raw_fd(tcp.into_raw_fd()) });
+        } else {
+            // What is still in the kernel comes back at once, and the runtime closes the socket.
+            self.cut(Cut::Both);
         }
     }
 }

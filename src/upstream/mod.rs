@@ -73,8 +73,11 @@ pub struct Dialling<'a> {
 /// risk of a retry.
 const RECENT: Duration = Duration::from_secs(1);
 
-/// A parked connection to the target, if there is one.
+/// A parked connection to the target, if there is one and no more than allowed are in use.
 pub fn reuse(pool: &Rc<Pool>, trust: Trust, now: Now, means: &Dialling<'_>) -> Option<Leased> {
+    if pool.is_full() {
+        return None;
+    }
     loop {
         let (stream, since) = pool.take()?;
         let age = now.since(since);
