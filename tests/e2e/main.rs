@@ -38,3 +38,4 @@ mod limits;
 mod reload;
 mod routing;
 mod seeds;
+mod timeouts;

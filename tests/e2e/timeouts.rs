@@ -1,0 +1,91 @@
+//! Who is waited for, how long, and who is blamed.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::client::Client;
+use crate::document::{all_to, guarded, with};
+use crate::origin::{Origin, Reply};
+use crate::proxy::Proxy;
+use crate::wait::pass;
+
+const NAME: &str = "GET /guarded";
+
+#[test]
+fn an_upload_slower_than_the_upstreams_patience_is_nobodys_timeout() {
+    let origin = Origin::saying("got it");
+    let timeouts = json!({ "response": "300ms" });
+    let proxy = Proxy::start(&with(all_to(&origin), "/http/timeouts", timeouts));
+    let mut client = Client::connect(proxy.address());
+    client.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\n");
+    for byte in b"slowbody" {
+        pass(Duration::from_millis(100));
+        client.send(&[*byte]);
+    }
+    assert_eq!(client.response().text(), "got it");
+    assert_eq!(origin.only().body, b"slowbody");
+}
+
+#[test]
+fn a_client_that_stops_sending_is_408_and_blames_nobody() {
+    let origin = Origin::saying("never");
+    let document = guarded(&origin, json!({ "maxFailures": 1, "timeout": "5s" }));
+    let timeouts = json!({ "body": "300ms", "response": "300ms" });
+    let proxy = Proxy::start(&with(document, "/http/timeouts", timeouts));
+    let mut client = Client::connect(proxy.address());
+    client.send(b"GET /guarded HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\nhalf");
+    assert_eq!(client.response().status, 408);
+    assert!(client.is_closed());
+    assert_eq!(proxy.state(NAME), "closed");
+}
+
+#[test]
+fn a_breakers_timeout_that_runs_out_while_the_client_sends_blames_nobody() {
+    let origin = Origin::saying("never");
+    let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": 1, "timeout": "300ms" })));
+    let mut client = Client::connect(proxy.address());
+    client.send(b"GET /guarded HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\nhalf");
+    assert_eq!(client.response().status, 408);
+    assert_eq!(proxy.state(NAME), "closed");
+}
+
+#[test]
+fn a_breakers_timeout_that_runs_out_while_the_client_reads_blames_nobody() {
+    let body = vec![b'x'; 32 * 1024 * 1024];
+    let origin = Origin::start(move |_, _| Reply::bytes(&body));
+    let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": 1, "timeout": "300ms" })));
+    let mut client = Client::connect(proxy.address());
+    client.send(b"GET /guarded HTTP/1.1\r\nHost: test\r\n\r\n");
+    origin.await_requests(1);
+    pass(Duration::from_millis(600)); // beyond the timeout, with the socket's buffers full
+    while client.exactly(1024 * 1024).is_ok() {}
+    drop(client);
+    assert_eq!(proxy.state(NAME), "closed");
+}
+
+#[test]
+fn rest_begins_where_the_exchange_ended() {
+    let origin = Origin::start(|_, _| Reply::text(200, "late").after(Duration::from_millis(500)));
+    let timeouts = json!({ "idle": "400ms" });
+    let proxy = Proxy::start(&with(all_to(&origin), "/http/timeouts", timeouts));
+    let mut client = Client::connect(proxy.address());
+    assert_eq!(client.get("/").text(), "late");
+    assert!(client.is_silent_for(Duration::from_millis(200)), "closed before its time");
+    assert_eq!(client.get("/").text(), "late");
+    assert!(client.is_closed(), "at rest for longer than it may");
+}
+
+#[test]
+fn a_connection_that_carried_a_long_upload_is_used_again() {
+    let origin = Origin::saying("got it");
+    let proxy = Proxy::start(&with(all_to(&origin), "/workers", json!(1)));
+    let mut client = Client::connect(proxy.address());
+    let body = vec![b'x'; 300_000];
+    for _ in 0..3 {
+        client.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 300000\r\n\r\n");
+        client.send(&body);
+        assert_eq!(client.response().text(), "got it");
+    }
+    assert_eq!((origin.count(), origin.connections()), (3, 1));
+}
