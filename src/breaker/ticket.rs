@@ -97,31 +97,31 @@ impl Ticket<'_> {
     ) -> Option<Transition> {
         moments.record(&Core::claim(self.core), now);
         let oldest = moments.newest(failures.get(), back(now, look_back), now)?;
-        let deadline = oldest.after(look_back).millis_up();
+        let mark = oldest.millis_up();
         let word = self.breaker.word();
         if word.state() == State::Closed {
-            let tripped = self.trip(word, deadline, failures.get(), now);
+            let tripped = self.trip(word, mark, failures.get(), now);
             if tripped.is_some() {
                 return tripped;
             }
         }
-        self.breaker.memory.circuit.extend(self.breaker.word(), deadline);
+        self.breaker.memory.circuit.extend(self.breaker.word(), mark);
         None
     }
 
-    fn trip(&self, seen: Word, deadline: u64, failures: u32, now: Now) -> Option<Transition> {
-        let word = self.breaker.memory.circuit.make(seen, Move::Trip, deadline, now)?;
+    fn trip(&self, seen: Word, mark: u64, failures: u32, now: Now) -> Option<Transition> {
+        let word = self.breaker.memory.circuit.make(seen, Move::Trip, mark, now)?;
         Some(Transition { step: Move::Trip, epoch: word.epoch(), at: now, failures })
     }
 
     /// A probe's verdict, unless its permit has been given to another in the meantime.
-    fn verdict(&self, step: Move, deadline: u64, now: Now) -> Option<Transition> {
+    fn verdict(&self, step: Move, mark: u64, now: Now) -> Option<Transition> {
         let word = self.breaker.word();
         if word.epoch() != self.epoch || word.state() != State::HalfOpen {
             self.breaker.tally(self.core, |tally| &tally.stale);
             return None;
         }
-        let word = self.breaker.memory.circuit.make(word, step, deadline, now)?;
+        let word = self.breaker.memory.circuit.make(word, step, mark, now)?;
         let failures = u32::from(step == Move::Reopen);
         Some(Transition { step, epoch: word.epoch(), at: now, failures })
     }

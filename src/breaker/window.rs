@@ -133,9 +133,11 @@ impl Moments {
         Self { slots, cores: (0..cores).map(core).collect() }
     }
 
-    /// Slots kept per core for a threshold: its geometry.
+    /// Slots kept per core for a threshold: its geometry. Small thresholds share one, so that moving
+    /// among them keeps what was counted.
     pub(super) fn slots(failures: u32) -> usize {
-        (failures as usize * 2).next_power_of_two()
+        const SLOTS_MIN: usize = 64;
+        (failures as usize * 2).next_power_of_two().max(SLOTS_MIN)
     }
 
     /// Records a failure at `now`.
