@@ -144,12 +144,16 @@ impl Breaker {
                     let lost_at = now.after(probe_max).millis_up();
                     (self.step(word, Move::Probe, lost_at, now), Errand::Probe)
                 }
-                (State::HalfOpen, trip) => {
-                    let lost_at = now.after(probe_max(&trip)).millis_up();
+                (State::HalfOpen, Trip::Reset { probe_max, .. }) => {
+                    let lost_at = now.after(probe_max).millis_up();
                     let renewed = self.memory.circuit.renew(word, lost_at);
                     (renewed.map(|word| (word, None)), Errand::Probe)
                 }
-                (State::Closed, _) => (None, Errand::Traffic),
+                // Answered above; and not a state of that policy.
+                (State::Closed, _) | (State::HalfOpen, Trip::LookBack { .. }) => {
+                    debug_assert!(false, "no such state");
+                    return (Verdict::Admit(self.ticket(core, word, Errand::Traffic)), None);
+                }
             };
             if let Some((word, transition)) = moved {
                 return (Verdict::Admit(self.ticket(core, word, errand)), transition);
@@ -176,8 +180,9 @@ impl Breaker {
         self.memory.circuit.word()
     }
 
-    /// Whole milliseconds from `now` until an open breaker may stop refusing; zero when it is closed,
-    /// or half open: a probe's verdict may come at any moment. Never more than was configured.
+    /// Whole milliseconds from `now` until an open breaker may stop refusing; zero when it is
+    /// closed, or half open: a probe's verdict may come at any moment. Never more than was
+    /// configured.
     #[must_use]
     pub fn remaining_ms(&self, now: Now) -> u64 {
         self.remaining_ms_of(self.word(), now)
@@ -302,13 +307,6 @@ const fn span(window: Window) -> Option<Duration> {
     match window {
         Window::Cumulative => None,
         Window::Fixed(span) => Some(span),
-    }
-}
-
-const fn probe_max(trip: &Trip) -> Duration {
-    match trip {
-        Trip::Reset { probe_max, .. } => *probe_max,
-        Trip::LookBack { .. } => Duration::ZERO,
     }
 }
 

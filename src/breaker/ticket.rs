@@ -39,6 +39,12 @@ pub(super) enum Errand {
 }
 
 impl Ticket<'_> {
+    /// Whether a response of this status is a failure.
+    #[must_use]
+    pub const fn counts_as_failure(&self, status: u16) -> bool {
+        self.breaker.policy.failures.contains(status)
+    }
+
     /// Tells the breaker how the exchange ended. Returns the transition this caused, if any.
     #[inline]
     pub fn settle(self, ending: Ending, now: Now) -> Option<Transition> {
@@ -77,7 +83,8 @@ impl Ticket<'_> {
                     return None;
                 }
                 let core = Core::claim(self.core);
-                let count = counted.record(&core, self.epoch, span(window), now)?;
+                let reigns = || self.breaker.word().epoch() == self.epoch;
+                let count = counted.record(&core, self.epoch, span(window), now, reigns)?;
                 if count < failures.get() {
                     return None;
                 }
@@ -98,15 +105,24 @@ impl Ticket<'_> {
         moments.record(&Core::claim(self.core), now);
         let oldest = moments.newest(failures.get(), back(now, look_back), now)?;
         let mark = oldest.millis_up();
-        let word = self.breaker.word();
-        if word.state() == State::Closed {
-            let tripped = self.trip(word, mark, failures.get(), now);
-            if tripped.is_some() {
-                return tripped;
+        loop {
+            let word = self.breaker.word();
+            match word.state() {
+                State::Closed => {
+                    if let Some(tripped) = self.trip(word, mark, failures.get(), now) {
+                        return Some(tripped);
+                    }
+                }
+                State::Open => {
+                    if self.breaker.memory.circuit.extend(word, mark) {
+                        return None;
+                    }
+                }
+                // Not a state of this policy.
+                State::HalfOpen => return None,
             }
+            // Another core was first, perhaps with the lapse of an older trip: look again.
         }
-        self.breaker.memory.circuit.extend(self.breaker.word(), mark);
-        None
     }
 
     fn trip(&self, seen: Word, mark: u64, failures: u32, now: Now) -> Option<Transition> {
