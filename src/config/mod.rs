@@ -299,7 +299,7 @@ pub enum RetryAfter {
 /// A response of our own, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// 100–599.
+    /// 200–599.
     pub status: u16,
     /// What it says.
     pub body: Body,

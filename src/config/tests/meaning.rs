@@ -237,6 +237,39 @@ fn an_admin_api_that_others_reach_needs_a_token() {
 }
 
 #[test]
+fn addresses_of_which_the_system_binds_only_one_are_refused() {
+    let refused = |listen: &str, admin: &str| {
+        let text = format!(
+            r#"{{ "listen": {listen}, {admin} "http": {{ "routes": {{ "/": {{ "GET":
+        {{ "services": {{ "s": {{ "url": "http://h" }} }} }} }} }} }} }}"#
+        );
+        load(&text).err().map(|all| (all[0].code, all[0].pointer.clone()))
+    };
+    let at = |pointer: &str| Some((Code::BadAddress, pointer.to_owned()));
+    for (listen, expected) in [
+        (r#"["0.0.0.0:80", "127.0.0.1:80"]"#, at("/listen/1")),
+        (r#"["127.0.0.1:80", "0.0.0.0:80"]"#, at("/listen/1")),
+        (r#"["[::1]:80", "[::]:80"]"#, at("/listen/1")),
+        (r#"["[::]:80", "127.0.0.1:80"]"#, at("/listen/1")),
+        (r#"["0.0.0.0:80", "[::]:80"]"#, at("/listen/1")),
+        (r#"["0.0.0.0:80", "[::1]:80"]"#, None),
+        (r#"["0.0.0.0:80", "127.0.0.1:81"]"#, None),
+        (r#"["127.0.0.1:80", "127.0.0.2:80"]"#, None),
+        (r#"["0.0.0.0:0", "127.0.0.1:0", "0.0.0.0:0"]"#, None),
+        (r#""0.0.0.0:9901""#, at("/listen")),
+        (r#""127.0.0.1:9901""#, at("/listen")),
+        (r#""[::1]:9901""#, None),
+    ] {
+        assert_eq!(refused(listen, ""), expected, "{listen}");
+    }
+    let admin = r#""admin": { "listen": "127.0.0.1:80" },"#;
+    assert_eq!(refused(r#""0.0.0.0:80""#, admin), at("/admin/listen"));
+    assert_eq!(refused(r#""[::]:80""#, admin), at("/admin/listen"));
+    assert_eq!(refused(r#""127.0.0.2:80""#, admin), None);
+    assert_eq!(refused(r#""0.0.0.0:9901""#, r#""admin": false,"#), None);
+}
+
+#[test]
 fn complaints_serialise_for_the_admin_api() {
     let complaints = load("{ \"lisen\": 1, \"http\": { \"routes\": 1 } }").unwrap_err();
     let json = serde_json::to_value(&complaints[0]).unwrap();
