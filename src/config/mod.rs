@@ -31,7 +31,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 pub use complaint::{COMPLAINTS_MAX, Code, Colour, Complaint, Severity, render};
-pub use load::load;
+pub use load::{Loaded, TEXT_BYTES_MAX, complaints_at, load, load_bytes};
 pub use schema::schema;
 pub use unbuilt::{NotBuilt, not_built};
 
