@@ -43,7 +43,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve a configuration until SIGTERM or SIGINT
-    Run(ConfigFile),
+    Run {
+        /// The configuration; `-` reads standard input; without it, the bundled default
+        config: Option<PathBuf>,
+    },
     /// Check a configuration; touches nothing but the file
     Check(ConfigFile),
     /// Print what a configuration compiles to
@@ -125,9 +128,11 @@ pub fn main() -> ExitCode {
 
 fn obey(command: Command) -> Exit {
     match command {
-        Command::Run(file) => with_config(&file, run),
-        Command::Check(file) => with_config(&file, |loaded| check(&loaded)),
-        Command::Table(file) => with_config(&file, |loaded| table(&loaded)),
+        Command::Run { config } => {
+            with_config(config.map_or(Source::Builtin, |path| Source::named(&path)), run)
+        }
+        Command::Check(file) => with_config(file.source(), |loaded| check(&loaded)),
+        Command::Table(file) => with_config(file.source(), |loaded| table(&loaded)),
         Command::Reload { config, admin } => ask_reload(config, admin),
         Command::Emit { what: Asset::Schema } => print(&config::schema()),
         Command::Demo { seconds } => show(seconds),
@@ -172,7 +177,7 @@ fn ask_reload(file: Option<PathBuf>, flag: Option<SocketAddr>) -> Exit {
         let default = SocketAddr::from(([127, 0, 0, 1], 9901));
         return answered(ask::reload(flag.unwrap_or(default), None));
     };
-    with_config(&ConfigFile { config }, |loaded| {
+    with_config(Source::named(&config), |loaded| {
         let (listen, token) = match loaded.config.admin {
             Some(admin) => (Some(admin.listen), admin.token),
             None => (None, None),
@@ -204,18 +209,23 @@ fn answered(answer: ask::Answer) -> Exit {
 }
 
 /// Loads the configuration and goes on with it, or says why not.
-fn with_config(file: &ConfigFile, go_on: impl FnOnce(Loaded) -> Exit) -> Exit {
-    let source = Source::named(&file.config);
-    let text = match source.read() {
-        Ok(text) => text,
+fn with_config(source: Source, go_on: impl FnOnce(Loaded) -> Exit) -> Exit {
+    let bytes = match source.read() {
+        Ok(bytes) => bytes,
         Err(why) => return fail(&why),
     };
-    match config::load(&text) {
-        Ok((config, warnings)) => go_on(Loaded { config, source, text, warnings }),
-        Err(complaints) => {
+    match config::load_bytes(bytes) {
+        (text, Ok((config, warnings))) => go_on(Loaded { config, source, text, warnings }),
+        (text, Err(complaints)) => {
             complain(&config::render(&source.to_string(), &text, &complaints, colour()));
             Exit::Config
         }
+    }
+}
+
+impl ConfigFile {
+    fn source(&self) -> Source {
+        Source::named(&self.config)
     }
 }
 
@@ -270,7 +280,10 @@ mod tests {
     #[test]
     fn the_commands_are_understood() {
         Arguments::command().debug_assert();
-        assert!(matches!(parse("fusebox run -"), Ok(Command::Run(it)) if it.config == *"-"));
+        assert!(
+            matches!(parse("fusebox run -"), Ok(Command::Run { config: Some(it) }) if it == *"-")
+        );
+        assert!(matches!(parse("fusebox run"), Ok(Command::Run { config: None })));
         assert!(matches!(parse("fusebox check a.json"), Ok(Command::Check(_))));
         assert!(matches!(parse("fusebox table a.json"), Ok(Command::Table(_))));
         assert!(matches!(parse("fusebox emit schema"), Ok(Command::Emit { .. })));
@@ -285,7 +298,7 @@ mod tests {
 
     #[test]
     fn wrong_usage_is_told_apart_from_help() {
-        for line in ["fusebox", "fusebox rum a", "fusebox run", "fusebox reload --admin x"] {
+        for line in ["fusebox", "fusebox rum a", "fusebox check", "fusebox reload --admin x"] {
             assert!(parse(line).unwrap_err().use_stderr(), "{line}");
         }
         for line in ["fusebox --help", "fusebox --version", "fusebox run --help"] {
@@ -304,11 +317,23 @@ mod tests {
 
     #[test]
     fn a_missing_file_fails_and_a_bad_one_is_refused() {
-        let file = |path: &str| ConfigFile { config: PathBuf::from(path) };
+        let file = |path: &str| Source::named(path.as_ref());
         let never = |_: Loaded| -> Exit { panic!("went on") };
-        assert_eq!(with_config(&file("/nowhere/a.json"), never), Exit::Failed);
+        assert_eq!(with_config(file("/nowhere/a.json"), never), Exit::Failed);
         let bad = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(bad.path(), "{").unwrap();
-        assert_eq!(with_config(&file(bad.path().to_str().unwrap()), never), Exit::Config);
+        for bytes in [&b"{"[..], b"{ \xff }", &[b' '; config::TEXT_BYTES_MAX + 1]] {
+            std::fs::write(bad.path(), bytes).unwrap();
+            assert_eq!(with_config(file(bad.path().to_str().unwrap()), never), Exit::Config);
+        }
+    }
+
+    #[test]
+    fn without_a_file_the_bundled_default_is_served() {
+        let exit = with_config(Source::Builtin, |loaded| {
+            assert_eq!(loaded.text, config::DEFAULT);
+            assert_eq!(loaded.report(Colour::Plain), "");
+            Exit::Ok
+        });
+        assert_eq!(exit, Exit::Ok);
     }
 }

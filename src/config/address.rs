@@ -35,11 +35,14 @@ pub(super) fn listen(listen: Option<&Listen>, report: &mut Report) -> Vec<Socket
         let Some(address) = text.and_then(|text| address(text, &at, report)) else {
             continue;
         };
-        // Port 0 asks for any free port: twice is two ports.
-        let twin = found.iter().find(|(other, _)| *other == address && address.port() != 0);
-        if let Some((_, other)) = twin {
-            let other = other.clone();
-            let message = format!("`{address}` is listened on twice");
+        let twin = found.iter().find(|(other, _)| clash(*other, address));
+        if let Some((twin, other)) = twin {
+            let (twin, other) = (*twin, other.clone());
+            let message = if twin == address {
+                format!("`{address}` is listened on twice")
+            } else {
+                both(address, twin)
+            };
             report.value(Code::BadAddress, &at, message, "keep one of the two");
             report.point_at(other, "first written here");
             continue;
@@ -59,14 +62,17 @@ pub(super) fn admin(
     served: &[SocketAddr],
     report: &mut Report,
 ) -> Option<Admin> {
+    let root = At::ROOT.key("admin");
+    let at = root.key("listen");
     let document = match admin {
-        None => return Some(Admin { listen: ADMIN, token: None }),
+        None => {
+            apart(ADMIN, &At::ROOT.key("listen"), served, report);
+            return Some(Admin { listen: ADMIN, token: None });
+        }
         Some(WordOr::Word(document::Off)) => return None,
         Some(WordOr::Object(admin)) => admin,
     };
-    let root = At::ROOT.key("admin");
     let token = document.token.as_ref().and_then(|token| secret(token, &root.key("token"), report));
-    let at = root.key("listen");
     let listen = match &document.listen {
         None => ADMIN,
         Some(text) => address(text, &at, report)?,
@@ -75,11 +81,35 @@ pub(super) fn admin(
         let message = format!("the admin API on `{listen}` can be reached from elsewhere");
         report.value(Code::BadAddress, &at, message, "add a `token`, or listen on 127.0.0.1");
     }
-    if served.contains(&listen) && listen.port() != 0 {
-        let message = format!("`{listen}` is in `listen` already");
-        report.value(Code::BadAddress, &at, message, "give the admin API its own port");
-    }
+    apart(listen, &at, served, report);
     Some(Admin { listen, token })
+}
+
+/// Complains at `at` where the admin API would listen on what is served.
+fn apart(admin: SocketAddr, at: &At<'_>, served: &[SocketAddr], report: &mut Report) {
+    let Some(&served) = served.iter().find(|served| clash(**served, admin)) else {
+        return;
+    };
+    let message = if served == admin {
+        format!("`{admin}` is in `listen` already")
+    } else {
+        format!("{}, where the admin API listens", both(admin, served))
+    };
+    report.value(Code::BadAddress, at, message, "give the admin API its own port");
+}
+
+/// Whether the system binds only one of the two. Port 0 asks for any free port: twice is two ports.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    // `[::]` takes IPv4 too.
+    let takes = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    let (a, b) = (one.ip(), other.ip());
+    one.port() == other.port() && one.port() != 0 && (one == other || takes(a, b) || takes(b, a))
+}
+
+/// What to say of two addresses of which one takes the other's port.
+fn both(one: SocketAddr, other: SocketAddr) -> String {
+    let (all, taken) = if one.ip().is_unspecified() { (one, other) } else { (other, one) };
+    format!("`{all}` takes `{taken}` too")
 }
 
 fn address(text: &str, at: &At<'_>, report: &mut Report) -> Option<SocketAddr> {

@@ -14,7 +14,7 @@ use super::document::{Breaker, BreakerChoice, Entries, HandlerCall, OneOrMany, W
 use super::place::At;
 use super::report::Report;
 use super::span::{Patience, Span};
-use super::units::Status;
+use super::units::AnswerStatus;
 use super::{Answer, Body, BreakerConfig, Call, Handler, RetryAfter};
 use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
 
@@ -138,7 +138,7 @@ fn config(
         policy: Policy { trip: trip(&filled, timeout), failures: failures(&filled) },
         timeout,
         timeout_answer: Answer {
-            status: filled.timeout_status_code.map_or(504, |Status(status)| status),
+            status: filled.timeout_status_code.map_or(504, |AnswerStatus(status)| status),
             body: message(filled.timeout_message.as_deref(), "Operation timeout"),
         },
         refusal: refusal(&filled),
@@ -189,10 +189,10 @@ fn refusal(breaker: &Breaker) -> Answer {
         (None, None) if looks_back => Body::Text("Busy.".to_owned()),
         (None, text) => message(text.as_deref(), "Service unavailable"),
     };
-    Answer { status: status.map_or(503, |Status(status)| status), body }
+    Answer { status: status.map_or(503, |AnswerStatus(status)| status), body }
 }
 
-/// A string is text, and an empty one no body at all; anything else is sent as it was written.
+/// A string is text, and an empty one the default; anything else is sent as it was written.
 fn error_body(raw: &RawValue) -> Body {
     match serde_json::from_str::<String>(raw.get()) {
         Ok(text) if text.is_empty() => Body::Text("Busy.".to_owned()),

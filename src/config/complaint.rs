@@ -66,6 +66,9 @@ pub enum Code {
     /// More of something than there is room for.
     #[serde(rename = "F015")]
     TooMany,
+    /// A key that a reload changes and that is read at start only.
+    #[serde(rename = "F016")]
+    FixedAtStart,
     /// A key of the contract that this version does not serve yet.
     #[serde(rename = "F090")]
     NotBuilt,
@@ -137,7 +140,7 @@ pub(super) struct Fault {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::UnknownKey,
         Self::WrongType,
         Self::BadUnit,
@@ -153,6 +156,7 @@ impl Code {
         Self::Conflict,
         Self::BadAddress,
         Self::TooMany,
+        Self::FixedAtStart,
         Self::NotBuilt,
         Self::MoreErrors,
         Self::NoWindow,
@@ -179,6 +183,7 @@ impl Code {
             Self::Conflict => "F013",
             Self::BadAddress => "F014",
             Self::TooMany => "F015",
+            Self::FixedAtStart => "F016",
             Self::NotBuilt => "F090",
             Self::MoreErrors => "F099",
             Self::NoWindow => "L001",

@@ -3,23 +3,54 @@
 //! Enters: the text of a document. Leaves: a [`Config`] with advice, or every complaint at once.
 //! Pure: no file, no clock, no network; and no text makes it panic.
 
+use std::borrow::Cow;
+
 use jsonc_parser::common::Range;
 use jsonc_parser::errors::ParseError;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use super::complaint::{self, Code, Complaint, Fault, Severity};
 use super::document::Document;
+use super::place::{Index, Part};
 use super::report::Report;
 use super::{Config, check, walk};
 
 /// Longer texts are refused: the largest table we serve takes a quarter of it.
-const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A configuration and advice about it, or everything that is wrong with it.
+pub type Loaded = Result<(Config, Vec<Complaint>), Vec<Complaint>>;
+
+/// Reads a document as it was found. Gives its text as well, to draw complaints in: where a byte is
+/// not UTF-8, with a mark in its place.
+pub fn load_bytes(bytes: Vec<u8>) -> (String, Loaded) {
+    if bytes.len() > TEXT_BYTES_MAX {
+        // Cut short by whoever read it: not even its last character may be whole.
+        return (String::new(), Err(complaint::complaints("", vec![too_large()])));
+    }
+    let (at, bytes) = match String::from_utf8(bytes) {
+        Ok(text) => {
+            let loaded = load(&text);
+            return (text, loaded);
+        }
+        Err(error) => (error.utf8_error().valid_up_to(), error.into_bytes()),
+    };
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let message = match bytes.get(at) {
+        Some(byte) => format!("byte 0x{byte:02x} is not UTF-8"),
+        None => "the document is not UTF-8".to_owned(),
+    };
+    let mark = at..at + char::REPLACEMENT_CHARACTER.len_utf8();
+    let fault = syntax(mark, message, "save the file as UTF-8");
+    let complaints = complaint::complaints(&text, vec![fault]);
+    (text, Err(complaints))
+}
 
 /// Reads a document. On success the complaints are advice.
 ///
 /// # Errors
 /// Everything that is wrong with it, sorted by place.
-pub fn load(text: &str) -> Result<(Config, Vec<Complaint>), Vec<Complaint>> {
+pub fn load(text: &str) -> Loaded {
     let mut faults = Vec::new();
     let config = read(text, &mut faults);
     let (errors, advice): (Vec<Fault>, Vec<Fault>) =
@@ -32,13 +63,10 @@ pub fn load(text: &str) -> Result<(Config, Vec<Complaint>), Vec<Complaint>> {
 
 fn read(text: &str, faults: &mut Vec<Fault>) -> Option<Config> {
     if text.len() > TEXT_BYTES_MAX {
-        let message = format!("the document has {} bytes", text.len());
-        faults.push(syntax(0..0, message, "keep it below 16 MiB"));
+        faults.push(too_large());
         return None;
     }
-    // A byte order mark is no part of the document, but positions count it: blank it out.
-    let unmarked = text.strip_prefix('\u{feff}').map(|rest| format!("   {rest}"));
-    let source = unmarked.as_deref().unwrap_or(text);
+    let source = &*unmarked(text);
     let root = match parse_to_ast(source, &CollectOptions::default(), &STRICT) {
         Ok(parsed) => parsed.value,
         Err(error) => {
@@ -67,6 +95,14 @@ fn read(text: &str, faults: &mut Vec<Fault>) -> Option<Config> {
     Some(config)
 }
 
+/// A byte order mark is no part of the document, but positions count it: it is blanked out.
+fn unmarked(text: &str) -> Cow<'_, str> {
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => Cow::Owned(format!("   {rest}")),
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// JSON with comments and trailing commas, and nothing looser.
 const STRICT: ParseOptions = ParseOptions {
     allow_comments: true,
@@ -80,6 +116,30 @@ const STRICT: ParseOptions = ParseOptions {
     allow_non_finite_numbers: false,
     allow_extended_string_escapes: false,
 };
+
+/// Complaints of one kind about a document that loads, found outside of it: what the process
+/// cannot follow. Each is a pointer, the fault and the remedy.
+#[must_use]
+pub fn complaints_at(text: &str, code: Code, found: &[(String, String, String)]) -> Vec<Complaint> {
+    let source = unmarked(text);
+    let root = parse_to_ast(&source, &CollectOptions::default(), &STRICT);
+    let root = root.ok().and_then(|parsed| parsed.value);
+    let pointers = || found.iter().map(|(pointer, ..)| pointer.as_str());
+    let index = root.as_ref().map(|root| Index::of(root, pointers()));
+    let faults = found.iter().map(|(pointer, message, remedy)| Fault {
+        code,
+        pointer: pointer.clone(),
+        range: index.as_ref().map_or(0..0, |index| index.find(pointer, Part::Value)),
+        message: message.clone(),
+        remedy: remedy.clone(),
+        other: None,
+    });
+    complaint::complaints(text, faults.collect())
+}
+
+fn too_large() -> Fault {
+    syntax(0..0, "the document is larger than 16 MiB".to_owned(), "keep it below that")
+}
 
 fn syntax(range: std::ops::Range<usize>, message: String, remedy: &str) -> Fault {
     Fault {

@@ -31,7 +31,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 pub use complaint::{COMPLAINTS_MAX, Code, Colour, Complaint, Severity, render};
-pub use load::load;
+pub use load::{Loaded, TEXT_BYTES_MAX, complaints_at, load, load_bytes};
 pub use schema::schema;
 pub use unbuilt::{NotBuilt, not_built};
 
@@ -299,7 +299,7 @@ pub enum RetryAfter {
 /// A response of our own, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// 100–599.
+    /// 200–599.
     pub status: u16,
     /// What it says.
     pub body: Body,

@@ -68,6 +68,10 @@ pub struct CountCap(pub Option<u32>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status(pub u16);
 
+/// The status of a whole answer, 200 to 599: after one below, a client waits for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerStatus(pub u16);
+
 /// Some HTTP statuses: `429` or `"500-599"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusRange {
@@ -81,7 +85,7 @@ pub struct StatusRange {
 pub(super) type Check = fn(Raw<'_>) -> Option<Misread>;
 
 /// Every unit of the schema: how it is checked, and what may be written.
-pub(super) const UNITS: [(&str, Check, &str); 9] = [
+pub(super) const UNITS: [(&str, Check, &str); 10] = [
     (Span::UNIT, misread::<Span>, r#"a duration ("30s", or a number of milliseconds)"#),
     (Patience::UNIT, misread::<Patience>, r#"a duration ("30s", or milliseconds) or "none""#),
     (Share::UNIT, misread::<Share>, r#"a share (0.5 or "50%")"#),
@@ -90,6 +94,7 @@ pub(super) const UNITS: [(&str, Check, &str); 9] = [
     (Count::UNIT, misread::<Count>, "a whole number"),
     (CountCap::UNIT, misread::<CountCap>, r#"a whole number or "unlimited""#),
     (Status::UNIT, misread::<Status>, "a status from 100 to 599"),
+    (AnswerStatus::UNIT, misread::<AnswerStatus>, "a status from 200 to 599"),
     (StatusRange::UNIT, misread::<StatusRange>, r#"a status, or some ("500-599")"#),
 ];
 
@@ -249,17 +254,31 @@ impl Leaf for Status {
     const UNIT: &'static str = "status";
 
     fn read(raw: Raw<'_>) -> Result<Self, Misread> {
-        let Raw::Number(number) = raw else {
-            return Err(Count::read(raw)
-                .err()
-                .unwrap_or_else(|| out_of_range("not a status".to_owned(), STATUS_REMEDY)));
-        };
-        let status = Count::read(raw).ok().and_then(|count| u16::try_from(count.0).ok());
-        match status.filter(|status| (100..=599).contains(status)) {
-            Some(status) => Ok(Self(status)),
-            None => Err(out_of_range(format!("{number} is not an HTTP status"), STATUS_REMEDY)),
+        status(raw, STATUS_REMEDY).map(Self)
+    }
+}
+
+impl Leaf for AnswerStatus {
+    const UNIT: &'static str = "status of an answer";
+
+    fn read(raw: Raw<'_>) -> Result<Self, Misread> {
+        const REMEDY: &str = "write a status from 200 to 599";
+        match status(raw, REMEDY)? {
+            status @ 200.. => Ok(Self(status)),
+            status => Err(out_of_range(format!("{status} only announces an answer"), REMEDY)),
         }
     }
+}
+
+fn status(raw: Raw<'_>, remedy: &str) -> Result<u16, Misread> {
+    let unread = |fault: String| out_of_range(fault, remedy);
+    let Raw::Number(number) = raw else {
+        return Err(Count::read(raw).err().unwrap_or_else(|| unread("not a status".to_owned())));
+    };
+    let status = Count::read(raw).ok().and_then(|count| u16::try_from(count.0).ok());
+    status
+        .filter(|status| (100..=599).contains(status))
+        .ok_or_else(|| unread(format!("{number} is not an HTTP status")))
 }
 
 impl Leaf for StatusRange {
@@ -363,6 +382,7 @@ leaf!(BytesCap, { "type": ["integer", "string"], "minimum": 1 });
 leaf!(Count, { "type": "integer", "minimum": 0 });
 leaf!(CountCap, { "type": ["integer", "string"], "minimum": 1 });
 leaf!(Status, { "type": "integer", "minimum": 100, "maximum": 599 });
+leaf!(AnswerStatus, { "type": "integer", "minimum": 200, "maximum": 599 });
 leaf!(StatusRange, {
     "type": ["integer", "string"], "minimum": 100, "maximum": 599,
     "pattern": "^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$"

@@ -157,8 +157,9 @@ struct Wanted {
 
 impl Wanted {
     fn read(source: &Source, running: &Config) -> Result<Self, Refused> {
-        let text = source.read_again().map_err(Refused::because)?;
-        let (config, warnings) = config::load(&text)
+        let bytes = source.read_again().map_err(Refused::because)?;
+        let (text, loaded) = config::load_bytes(bytes);
+        let (config, warnings) = loaded
             .map_err(|complaints| Refused::complaining(&source.to_string(), &text, &complaints))?;
         let fixed = fixed_at_start(running, &config);
         if fixed.is_empty() {

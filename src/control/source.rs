@@ -1,15 +1,14 @@
 //! Where a configuration comes from, and reading it.
 //!
-//! Enters: the argument of a command, or a path named in a configuration. Leaves: text, read once
-//! and whole, at most 16 MiB of it; or one line that says why not.
+//! Enters: the argument of a command, or a path named in a configuration. Leaves: what is written
+//! there, read once, at most one byte more than a document may have; or one line that says why not.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read: ten times a configuration of 10,000 routes.
-const BYTES_MAX: u64 = 16 * 1024 * 1024;
+use crate::config::{DEFAULT, TEXT_BYTES_MAX};
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,19 +29,26 @@ impl Source {
     }
 
     /// Reads it for the first time.
-    pub fn read(&self) -> Result<String, String> {
+    pub fn read(&self) -> Result<Vec<u8>, String> {
         let bytes = match self {
             Self::File(path) => File::open(path).and_then(capped),
             Self::Stdin => capped(io::stdin().lock()),
-            Self::Builtin => return Err("the configuration is built in".to_owned()),
+            Self::Builtin => Ok(DEFAULT.as_bytes().to_vec()),
         };
-        text(bytes).map_err(|why| format!("cannot read {self}: {why}"))
+        bytes.map_err(|why| format!("cannot read {self}: {why}"))
     }
 
     /// Reads it for a reload: only a regular file says the same, or better, every time.
-    pub fn read_again(&self) -> Result<String, String> {
-        let Self::File(path) = self else {
-            return Err(format!("the configuration came from {self}, which cannot be read again"));
+    pub fn read_again(&self) -> Result<Vec<u8>, String> {
+        let path = match self {
+            Self::File(path) => path,
+            Self::Stdin => {
+                let why = "the configuration came from standard input, which cannot be read again";
+                return Err(why.to_owned());
+            }
+            Self::Builtin => {
+                return Err("the configuration is built in and cannot be read again".to_owned());
+            }
         };
         match path.metadata() {
             Ok(metadata) if !metadata.is_file() => {
@@ -65,22 +71,18 @@ impl fmt::Display for Source {
 
 /// Reads a small text file: a secret, or a fact of the system.
 pub fn read_text(path: &Path) -> Result<String, String> {
-    text(File::open(path).and_then(capped))
-}
-
-fn capped(reader: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    reader.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn text(bytes: io::Result<Vec<u8>>) -> Result<String, String> {
-    let bytes = bytes.map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > BYTES_MAX {
+    let bytes = File::open(path).and_then(capped).map_err(|error| error.to_string())?;
+    if bytes.len() > TEXT_BYTES_MAX {
         return Err("it is larger than 16 MiB".to_owned());
     }
     String::from_utf8(bytes)
         .map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
+}
+
+fn capped(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -91,6 +93,8 @@ mod tests {
     fn what_cannot_be_read_again_says_why() {
         let said = Source::named(Path::new("-")).read_again().unwrap_err();
         assert_eq!(said, "the configuration came from standard input, which cannot be read again");
+        let said = Source::Builtin.read_again().unwrap_err();
+        assert_eq!(said, "the configuration is built in and cannot be read again");
         let said = Source::named(Path::new("/dev/null")).read_again().unwrap_err();
         assert_eq!(said, "cannot read /dev/null again: it is not a regular file");
         let said = Source::named(Path::new("/nowhere/a.json")).read_again().unwrap_err();
@@ -98,9 +102,21 @@ mod tests {
     }
 
     #[test]
-    fn endless_and_foreign_bytes_are_refused() {
-        let said = Source::named(Path::new("/dev/zero")).read().unwrap_err();
-        assert_eq!(said, "cannot read /dev/zero: it is larger than 16 MiB");
-        assert_eq!(text(Ok(vec![b'a', 0xff])).unwrap_err(), "byte 1 is not UTF-8");
+    fn endless_files_are_cut_one_byte_above_the_limit() {
+        let bytes = Source::named(Path::new("/dev/zero")).read().unwrap();
+        assert_eq!(bytes.len(), TEXT_BYTES_MAX + 1);
+        assert_eq!(read_text(Path::new("/dev/zero")).unwrap_err(), "it is larger than 16 MiB");
+    }
+
+    #[test]
+    fn foreign_bytes_are_no_secret() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [b'a', 0xff]).unwrap();
+        assert_eq!(read_text(file.path()).unwrap_err(), "byte 1 is not UTF-8");
+    }
+
+    #[test]
+    fn the_program_itself_is_read_without_a_file() {
+        assert_eq!(Source::Builtin.read().unwrap(), DEFAULT.as_bytes());
     }
 }

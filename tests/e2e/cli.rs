@@ -90,6 +90,20 @@ fn run_refuses_what_check_refuses() {
 }
 
 #[test]
+fn a_file_that_is_no_text_is_exit_78_and_its_byte_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"{\n  \"\xff\": 1 }").unwrap();
+    let path = file.path().to_str().unwrap();
+    for command in ["check", "run", "table", "reload"] {
+        let ended = proxy::run(&[command, path]);
+        assert_eq!(ended.status.code(), Some(78), "{command}: {}", ended.output);
+        for words in ["F005", "byte 0xff", &format!("{path}:2:4")] {
+            assert!(ended.output.contains(words), "no {words:?} in {}", ended.output);
+        }
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_exit_1_and_named() {
     for command in ["check", "run"] {
         let ended = proxy::run(&[command, "/nowhere/fusebox.json"]);

@@ -69,6 +69,18 @@ fn a_refused_reload_keeps_serving_and_says_what_is_wrong() {
 }
 
 #[test]
+fn a_file_that_is_no_text_is_refused_with_the_place_of_its_byte() {
+    let origin = Origin::saying("ok");
+    let proxy = Proxy::start(&page(&origin, "/"));
+    std::fs::write(proxy.path(), b"{ \xff }").unwrap();
+    let refused = proxy.post("/reload");
+    assert_eq!(refused.status, 422, "{refused:?}");
+    let complaint = &refused.json()["complaints"][0];
+    assert_eq!((&complaint["code"], &complaint["line"]), (&json!("F005"), &json!(1)));
+    assert_eq!(complaint["column"], json!(3));
+}
+
+#[test]
 fn post_reload_answers_when_every_core_serves_the_new_generation() {
     let origin = Origin::start(|request, _| Reply::text(200, &request.target));
     let proxy = Proxy::start(&page(&origin, "/0"));

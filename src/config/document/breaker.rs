@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{Entries, OneOrMany, Stats};
 use crate::breaker::policy::{FAILURES_MAX, LOOK_BACK_FAILURES_MAX};
 use crate::config::span::{Patience, Span};
-use crate::config::units::{Count, Share, Status, StatusRange};
+use crate::config::units::{AnswerStatus, Count, Share, Status, StatusRange};
 
 /// A circuit breaker.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -23,7 +23,7 @@ pub struct Breaker {
     /// How far back failures count; it stays open as long as enough of them do.
     pub duration: Option<Span>,
     /// Status of a refusal. Default: 503.
-    pub error_status: Option<Status>,
+    pub error_status: Option<AnswerStatus>,
     /// Body of a refusal: a string is sent as text, anything else as JSON. Default: "Busy."
     #[schemars(with = "Option<serde_json::Value>")]
     pub error_body: Option<Box<RawValue>>,
@@ -37,11 +37,11 @@ pub struct Breaker {
     /// Open to half-open. Default: "2 minutes".
     pub reset_timeout: Option<Span>,
     /// Status when `timeout` ran out. Default: 504.
-    pub timeout_status_code: Option<Status>,
+    pub timeout_status_code: Option<AnswerStatus>,
     /// Message when `timeout` ran out. Default: "Operation timeout".
     pub timeout_message: Option<String>,
     /// Status of a refusal. Default: 503.
-    pub reject_status_code: Option<Status>,
+    pub reject_status_code: Option<AnswerStatus>,
     /// Message of a refusal. Default: "Service unavailable".
     pub reject_message: Option<String>,
     /// Handler or handlers called when it opens.

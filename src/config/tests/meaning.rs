@@ -237,6 +237,39 @@ fn an_admin_api_that_others_reach_needs_a_token() {
 }
 
 #[test]
+fn addresses_of_which_the_system_binds_only_one_are_refused() {
+    let refused = |listen: &str, admin: &str| {
+        let text = format!(
+            r#"{{ "listen": {listen}, {admin} "http": {{ "routes": {{ "/": {{ "GET":
+        {{ "services": {{ "s": {{ "url": "http://h" }} }} }} }} }} }} }}"#
+        );
+        load(&text).err().map(|all| (all[0].code, all[0].pointer.clone()))
+    };
+    let at = |pointer: &str| Some((Code::BadAddress, pointer.to_owned()));
+    for (listen, expected) in [
+        (r#"["0.0.0.0:80", "127.0.0.1:80"]"#, at("/listen/1")),
+        (r#"["127.0.0.1:80", "0.0.0.0:80"]"#, at("/listen/1")),
+        (r#"["[::1]:80", "[::]:80"]"#, at("/listen/1")),
+        (r#"["[::]:80", "127.0.0.1:80"]"#, at("/listen/1")),
+        (r#"["0.0.0.0:80", "[::]:80"]"#, at("/listen/1")),
+        (r#"["0.0.0.0:80", "[::1]:80"]"#, None),
+        (r#"["0.0.0.0:80", "127.0.0.1:81"]"#, None),
+        (r#"["127.0.0.1:80", "127.0.0.2:80"]"#, None),
+        (r#"["0.0.0.0:0", "127.0.0.1:0", "0.0.0.0:0"]"#, None),
+        (r#""0.0.0.0:9901""#, at("/listen")),
+        (r#""127.0.0.1:9901""#, at("/listen")),
+        (r#""[::1]:9901""#, None),
+    ] {
+        assert_eq!(refused(listen, ""), expected, "{listen}");
+    }
+    let admin = r#""admin": { "listen": "127.0.0.1:80" },"#;
+    assert_eq!(refused(r#""0.0.0.0:80""#, admin), at("/admin/listen"));
+    assert_eq!(refused(r#""[::]:80""#, admin), at("/admin/listen"));
+    assert_eq!(refused(r#""127.0.0.2:80""#, admin), None);
+    assert_eq!(refused(r#""0.0.0.0:9901""#, r#""admin": false,"#), None);
+}
+
+#[test]
 fn complaints_serialise_for_the_admin_api() {
     let complaints = load("{ \"lisen\": 1, \"http\": { \"routes\": 1 } }").unwrap_err();
     let json = serde_json::to_value(&complaints[0]).unwrap();
@@ -245,4 +278,40 @@ fn complaints_serialise_for_the_admin_api() {
         "message": "unknown key `lisen`", "remedy": "did you mean `listen`?"
     });
     assert_eq!(json, expected);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused_at_their_place() {
+    let refused = |bytes: &[u8]| {
+        let (text, loaded) = load_bytes(bytes.to_vec());
+        let [complaint] = loaded.unwrap_err().try_into().expect("one complaint");
+        assert!(
+            render("x.json", &text, std::slice::from_ref(&complaint), Colour::Plain)
+                .contains("x.json:")
+        );
+        (complaint.code, complaint.line, complaint.column, complaint.message)
+    };
+    let said = |line, column, byte: &str| {
+        (Code::Syntax, line, column, format!("byte 0x{byte} is not UTF-8"))
+    };
+    assert_eq!(refused(b"{\n \"\xc3\xa9\": \"\xff\xfe\" }"), said(2, 8, "ff"));
+    assert_eq!(refused(b"\xff\xfe{\0}\0"), said(1, 1, "ff"));
+    assert_eq!(refused(b"{ \xe2\x82"), said(1, 3, "e2"));
+    let large = "the document is larger than 16 MiB".to_owned();
+    // A file is read up to the limit, which may be the middle of a character.
+    let cut = ["é".repeat(TEXT_BYTES_MAX / 2).as_bytes(), b"\xc3"].concat();
+    assert_eq!(refused(&cut), (Code::Syntax, 1, 1, large.clone()));
+    let text = " ".repeat(TEXT_BYTES_MAX + 1);
+    assert_eq!(load(&text).unwrap_err()[0].message, large);
+    assert!(load_bytes(DEFAULT.into()).1.is_ok());
+}
+
+#[test]
+fn what_the_process_cannot_follow_is_shown_in_the_text() {
+    let text = "\u{feff}{\n  \"workers\": 2,\n  \"listen\": [\"a\", \"b\"]\n}";
+    let found = |pointer: &str| (pointer.to_owned(), "no".to_owned(), "yes".to_owned());
+    let all = [found("/listen/1"), found("/admin"), found("/workers")];
+    let complaints = complaints_at(text, Code::FixedAtStart, &all);
+    let places: Vec<_> = complaints.iter().map(|c| (c.line, c.column, &*c.pointer)).collect();
+    assert_eq!(places, [(1, 1, "/admin"), (2, 14, "/workers"), (3, 19, "/listen/1")]);
 }
