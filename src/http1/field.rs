@@ -223,6 +223,7 @@ fn line_ends_before(offset: usize, bytes: &[u8]) -> bool {
 }
 
 /// Names that mean something to a proxy, by length.
+#[inline]
 fn known(len: usize) -> &'static [(&'static [u8], Kind)] {
     match len {
         2 => &[(b"te", Kind::Hop)],
@@ -248,11 +249,21 @@ fn known(len: usize) -> &'static [(&'static [u8], Kind)] {
 
 /// What a field of this name means. A name that only an underscore tells from one of ours is a
 /// fault: servers that turn both into `_` would take it for the real one.
+#[inline]
 fn kind(name: &[u8]) -> Result<Kind, Fault> {
+    for (known, kind) in known(name.len()) {
+        if name.eq_ignore_ascii_case(known) {
+            return Ok(*kind);
+        }
+    }
+    if memchr::memchr(b'_', name).is_some() { twin(name) } else { Ok(Kind::EndToEnd) }
+}
+
+#[cold]
+fn twin(name: &[u8]) -> Result<Kind, Fault> {
     let dashed = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    let twin = |known: &[u8]| name.iter().map(dashed).eq(known.iter().copied());
-    match known(name.len()).iter().find(|(known, _)| twin(known)) {
-        Some((known, kind)) if name.eq_ignore_ascii_case(known) => Ok(*kind),
+    let like = |known: &[u8]| name.iter().map(dashed).eq(known.iter().copied());
+    match known(name.len()).iter().find(|(known, _)| like(known)) {
         Some((_, Kind::Accept | Kind::AcceptEncoding)) | None => Ok(Kind::EndToEnd),
         Some(_) => Err(Fault),
     }

@@ -60,6 +60,11 @@ pub struct Dialling<'a> {
     pub connect: Option<Duration>,
 }
 
+/// A connection parked no longer ago than this is used as it is: a busy core comes round about as
+/// often, and looked at it when it read the response to its end. Any other is looked at before use:
+/// bytes that nobody asked for would be taken for the answer to the next request.
+const JUST_NOW: Duration = Duration::from_millis(2);
+
 /// A parked connection to the target, if there is one and no more than allowed are in use.
 pub fn reuse(pool: &Rc<Pool>, now: Now, means: &Dialling<'_>) -> Option<Leased> {
     if pool.is_full() {
@@ -67,9 +72,8 @@ pub fn reuse(pool: &Rc<Pool>, now: Now, means: &Dialling<'_>) -> Option<Leased> 
     }
     loop {
         let (stream, since) = pool.take()?;
-        // Looked at each time, however young: bytes that nobody asked for would be taken for the
-        // answer to the next request.
-        if pool.is_aged(now.since(since)) || stream.peek() == Peek::Stale {
+        let age = now.since(since);
+        if pool.is_aged(age) || age > JUST_NOW && stream.peek() == Peek::Stale {
             continue;
         }
         means.process.count(means.core, Count::Reused);
