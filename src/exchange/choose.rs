@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::means::{Means, Verdict, View};
+use super::patience::Limit;
 use crate::breaker;
 use crate::clock::Now;
 use crate::config::{HostHeader, Merge, RetryAfter, TemplateQuery};
@@ -56,15 +57,6 @@ pub(super) struct Call<'v> {
     pub(super) out: Buf,
     /// By when the response must have ended, and what the client is told otherwise.
     pub(super) limit: Option<Limit<'v>>,
-}
-
-/// The time limit of an exchange.
-#[derive(Clone, Copy)]
-pub(super) struct Limit<'v> {
-    /// By when the response must have ended.
-    pub(super) due: Now,
-    /// What the client is told otherwise.
-    pub(super) answer: &'v Rendered,
 }
 
 /// Whether a request may be sent again when nothing came back (RFC 9110 §9.2.2).

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use super::Next;
 use super::means::Means;
-use super::upload::Waiting;
+use super::waiting::Waiting;
 use crate::clock::{self, Now};
 use crate::http1::answer::{After, Prefer, Rendered, Send};
 use crate::http1::framing::{Body, Fed, Framing};

@@ -15,9 +15,11 @@ mod forward;
 pub mod means;
 pub mod merge;
 mod passing;
+mod patience;
 mod receive;
 mod relay;
 mod upload;
+mod waiting;
 
 use crate::clock::{self, Now};
 use crate::http1::answer::Send;

@@ -5,15 +5,12 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
-use std::time::Duration;
-
-use super::choose::Limit;
 use super::fault::Fault;
 use super::means::{Means, View};
+use super::patience::Patience;
 use crate::clock::{self, Now};
 use crate::http1::head::{self, Asked, Bounds, Response};
 use crate::rt::buffer::{Buf, Class, Fit};
-use crate::rt::deadline::{Cut, Why};
 use crate::rt::stream::Stream;
 
 /// Room in front of a response for a head that grew: by less than a line, see `rewrite`.
@@ -21,38 +18,6 @@ const FRONT: usize = 64;
 
 /// The most interim (1xx) responses before a final one.
 const INTERIM_MAX: u32 = 8;
-
-/// What an upstream is given to answer.
-#[derive(Clone, Copy)]
-pub(super) struct Patience<'v> {
-    /// How long it may be silent.
-    pub(super) silence: Option<Duration>,
-    /// When it must be done.
-    pub(super) limit: Option<Limit<'v>>,
-}
-
-impl Patience<'_> {
-    /// Cuts `stream` only when the whole exchange is over its limit: it is not waited for now.
-    pub(super) fn rest(&self, stream: &Stream) {
-        match self.limit {
-            Some(limit) => stream.deadline.arm(limit.due, Why::Exchange, Cut::Both),
-            None => stream.deadline.disarm(),
-        }
-    }
-
-    /// Cuts `stream` when this patience, beginning at `now`, is over.
-    pub(super) fn arm(&self, stream: &Stream, now: Now) {
-        let silent = self.silence.map(|span| now.after(span));
-        match (silent, self.limit.map(|limit| limit.due)) {
-            (Some(silent), Some(due)) if silent < due => {
-                stream.deadline.arm(silent, Why::Silent, Cut::Both);
-            }
-            (_, Some(due)) => stream.deadline.arm(due, Why::Exchange, Cut::Both),
-            (Some(silent), None) => stream.deadline.arm(silent, Why::Silent, Cut::Both),
-            (None, None) => stream.deadline.disarm(),
-        }
-    }
-}
 
 /// A response's head, the buffer that begins with it, and when it was there. Its fields are left in
 /// `means` for the caller, who uses them before it waits for anything.

@@ -6,79 +6,15 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
-use std::cell::Cell;
-use std::time::Duration;
-
 use super::fault::Fault;
 use super::passing::{self, Keep};
-use super::receive::Patience;
-use crate::clock::{self, Now};
+use super::patience::Patience;
+use super::waiting::Waiting;
+use crate::clock;
 use crate::http1::framing::{Body, Fed};
 use crate::rt::buffer::{Buf, Fit};
-use crate::rt::deadline::{Cut, Why};
+use crate::rt::deadline::Cut;
 use crate::rt::stream::{Stop, Stream};
-
-/// A client's stream that both directions of an exchange wait on: it is cut when none of them makes
-/// progress for `limit`.
-pub(super) struct Waiting<'a> {
-    stream: &'a Stream,
-    limit: Option<Duration>,
-    /// When waiting ends whatever the progress.
-    until: Option<Now>,
-    waits: Cell<u32>,
-    cut: Cell<Cut>,
-}
-
-impl<'a> Waiting<'a> {
-    pub(super) const fn new(
-        stream: &'a Stream,
-        limit: Option<Duration>,
-        until: Option<Now>,
-    ) -> Self {
-        Self { stream, limit, until, waits: Cell::new(0), cut: Cell::new(Cut::Read) }
-    }
-
-    pub(super) const fn stream(&self) -> &'a Stream {
-        self.stream
-    }
-
-    /// Whether the client is being waited for.
-    pub(super) const fn is_waiting(&self) -> bool {
-        self.waits.get() > 0
-    }
-
-    /// Begins to wait for the client: to send ([`Cut::Read`]: it can still be told that it was too
-    /// slow) or to take what we send ([`Cut::Both`]).
-    pub(super) fn begin(&self, now: Now, cut: Cut) {
-        self.cut.set(if self.is_waiting() { Cut::Both } else { cut });
-        self.waits.set(self.waits.get() + 1);
-        self.again(now);
-    }
-
-    /// The client did a part of what it is waited for.
-    pub(super) fn again(&self, now: Now) {
-        if let (Cut::Both, Some(limit), None) = (self.cut.get(), self.limit, self.until) {
-            self.stream.deadline.arm_sending(now, limit);
-            return;
-        }
-        let due = self.limit.map(|limit| now.after(limit));
-        let due = match (due, self.until) {
-            (Some(due), Some(until)) => Some(due.min(until)),
-            (due, until) => due.or(until),
-        };
-        if let Some(due) = due {
-            self.stream.deadline.arm(due, Why::Client, self.cut.get());
-        }
-    }
-
-    /// The client did what it was waited for.
-    pub(super) fn end(&self) {
-        self.waits.set(self.waits.get().saturating_sub(1));
-        if !self.is_waiting() {
-            self.stream.deadline.disarm();
-        }
-    }
-}
 
 /// What is left of a request's body.
 pub(super) struct Upload<'a> {

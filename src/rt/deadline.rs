@@ -19,8 +19,9 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+pub use super::socket::Cut;
+pub use super::wheel::Why;
 use super::wheel::{Buckets, NEVER, NONE, Sending};
-pub use super::wheel::{Cut, Why};
 use crate::clock::{self, Now};
 
 /// The deadlines of one core.

@@ -124,7 +124,7 @@ impl Listener {
             }
         }
         // On epoll a cancelled accept is only noticed when something happens on its socket.
-        super::stream::cut(self.socket.as_raw_fd(), Cut::Read);
+        super::socket::cut(self.socket.as_raw_fd(), Cut::Read);
     }
 }
 

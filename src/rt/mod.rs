@@ -12,5 +12,6 @@ pub mod deadline;
 pub mod driver;
 pub mod listen;
 pub mod mailbox;
+mod socket;
 pub mod stream;
 mod wheel;

@@ -21,6 +21,7 @@ use monoio::net::TcpStream;
 
 use super::buffer::Buf;
 use super::deadline::{Cut, Deadline, Wheel};
+use super::socket;
 
 /// A connected socket.
 pub struct Stream {
@@ -141,7 +142,7 @@ impl Stream {
 
     /// Ends a pending read, and a pending write too with [`Cut::Both`].
     pub fn cut(&self, how: Cut) {
-        cut(self.fd, how);
+        socket::cut(self.fd, how);
     }
 
     /// Makes the coming close a reset: the peer must not take what it has for a whole message.
@@ -174,26 +175,6 @@ impl Stream {
         let got = unsafe { libc::recv(self.fd, std::ptr::from_mut(&mut byte).cast(), 1, flags) };
         let blocked = io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock;
         if got < 0 && blocked { Peek::Quiet } else { Peek::Stale }
-    }
-}
-
-/// Bytes sent that the peer has not acknowledged.
-pub(super) fn queued(fd: RawFd) -> u32 {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the kernel writes one `int`.
-    unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
-    u32::try_from(bytes).unwrap_or(0)
-}
-
-/// Shuts a socket down; a descriptor that is none (`-1`) is left alone.
-pub(super) fn cut(fd: RawFd, how: Cut) {
-    let how = match how {
-        Cut::Read => libc::SHUT_RD,
-        Cut::Both => libc::SHUT_RDWR,
-    };
-    if fd >= 0 {
-        // SAFETY: a system call; a slot that names `fd` leaves the wheel before `fd` is closed.
-        unsafe { libc::shutdown(fd, how) };
     }
 }
 

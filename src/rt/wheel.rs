@@ -8,6 +8,8 @@
 
 use std::os::fd::RawFd;
 
+use super::socket::{self, Cut};
+
 const LEVELS: usize = 6; // 64^6 ms: two years
 const BITS: u32 = 6;
 const BUCKETS: usize = 1 << BITS;
@@ -33,15 +35,6 @@ pub enum Why {
     Linger,
     /// The process is shutting down.
     Drain,
-}
-
-/// What is shut down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// Reading: a pending read returns as at end of file; a response can still be sent.
-    Read,
-    /// Both ways.
-    Both,
 }
 
 /// The buckets and the slots in them.
@@ -264,7 +257,7 @@ impl Slot {
     /// taking.
     fn judge(&mut self, tick: u64) {
         let Some(sending) = &mut self.sending else { return self.fire() };
-        let queued = super::stream::queued(self.fd);
+        let queued = socket::queued(self.fd);
         if sending.queued.is_some_and(|before| queued >= before) {
             return self.fire();
         }
@@ -275,6 +268,6 @@ impl Slot {
     fn fire(&mut self) {
         self.due = NEVER;
         self.fired = Some(self.why);
-        super::stream::cut(self.fd, self.cut);
+        socket::cut(self.fd, self.cut);
     }
 }

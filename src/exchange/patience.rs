@@ -1,0 +1,54 @@
+//! How long an upstream is waited for.
+//!
+//! Enters: the route's and the service's time limits. Leaves: the deadline on the upstream's
+//! stream: its silence counts while it is its turn, the limit of the whole exchange always.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
+
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::http1::answer::Rendered;
+use crate::rt::deadline::{Cut, Why};
+use crate::rt::stream::Stream;
+
+/// The time limit of an exchange.
+#[derive(Clone, Copy)]
+pub(super) struct Limit<'v> {
+    /// By when the response must have ended.
+    pub(super) due: Now,
+    /// What the client is told otherwise.
+    pub(super) answer: &'v Rendered,
+}
+
+/// What an upstream is given to answer.
+#[derive(Clone, Copy)]
+pub(super) struct Patience<'v> {
+    /// How long it may be silent.
+    pub(super) silence: Option<Duration>,
+    /// When it must be done.
+    pub(super) limit: Option<Limit<'v>>,
+}
+
+impl Patience<'_> {
+    /// Cuts `stream` only when the whole exchange is over its limit: it is not waited for now.
+    pub(super) fn rest(&self, stream: &Stream) {
+        match self.limit {
+            Some(limit) => stream.deadline.arm(limit.due, Why::Exchange, Cut::Both),
+            None => stream.deadline.disarm(),
+        }
+    }
+
+    /// Cuts `stream` when this patience, beginning at `now`, is over.
+    pub(super) fn arm(&self, stream: &Stream, now: Now) {
+        let silent = self.silence.map(|span| now.after(span));
+        match (silent, self.limit.map(|limit| limit.due)) {
+            (Some(silent), Some(due)) if silent < due => {
+                stream.deadline.arm(silent, Why::Silent, Cut::Both);
+            }
+            (_, Some(due)) => stream.deadline.arm(due, Why::Exchange, Cut::Both),
+            (Some(silent), None) => stream.deadline.arm(silent, Why::Silent, Cut::Both),
+            (None, None) => stream.deadline.disarm(),
+        }
+    }
+}
