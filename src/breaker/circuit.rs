@@ -22,10 +22,10 @@ use crossbeam_utils::CachePadded;
 
 use crate::clock::Now;
 
-const DEADLINE_BITS: u32 = 40; // milliseconds: 34 years
+const MARK_BITS: u32 = 40; // milliseconds: 34 years
 const EPOCH_BITS: u32 = 22;
 const EPOCH_MASK: u32 = (1 << EPOCH_BITS) - 1;
-const DEADLINE_MASK: u64 = (1 << DEADLINE_BITS) - 1;
+const MARK_MASK: u64 = (1 << MARK_BITS) - 1;
 
 /// Whether traffic flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,32 +115,30 @@ impl Move {
     }
 }
 
-/// State, epoch and deadline, as read at one instant.
+/// State, epoch and mark, as read at one instant.
 ///
-/// The deadline (milliseconds of [`Now`]) is when an open breaker may stop refusing, or when a
-/// half-open one takes its probe for lost; zero when closed, or when a half-open permit is free.
+/// The mark (milliseconds of [`Now`]) of a breaker that resets is when it may stop refusing, or,
+/// half open, when it takes its probe for lost; zero when closed, or when a half-open permit is
+/// free. The mark of one that looks back is the failure whose ageing out closes it: when that is,
+/// is the policy's to say, so that a changed policy holds at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word(u64);
 
 impl Word {
-    pub(super) const fn new(state: State, epoch: u32, deadline: u64) -> Self {
+    pub(super) const fn new(state: State, epoch: u32, mark: u64) -> Self {
         let state = match state {
             State::Closed => 0u64,
             State::Open => 1,
             State::HalfOpen => 2,
         };
-        let deadline = if deadline > DEADLINE_MASK { DEADLINE_MASK } else { deadline };
-        Self(
-            state << (EPOCH_BITS + DEADLINE_BITS)
-                | ((epoch & EPOCH_MASK) as u64) << DEADLINE_BITS
-                | deadline,
-        )
+        let mark = if mark > MARK_MASK { MARK_MASK } else { mark };
+        Self(state << (EPOCH_BITS + MARK_BITS) | ((epoch & EPOCH_MASK) as u64) << MARK_BITS | mark)
     }
 
     /// Whether traffic flows.
     #[must_use]
     pub const fn state(self) -> State {
-        match self.0 >> (EPOCH_BITS + DEADLINE_BITS) {
+        match self.0 >> (EPOCH_BITS + MARK_BITS) {
             0 => State::Closed,
             1 => State::Open,
             _ => State::HalfOpen,
@@ -150,20 +148,12 @@ impl Word {
     /// The epoch: raised by every move, wraps at 22 bits.
     #[must_use]
     pub const fn epoch(self) -> u32 {
-        (self.0 >> DEADLINE_BITS) as u32 & EPOCH_MASK
+        (self.0 >> MARK_BITS) as u32 & EPOCH_MASK
     }
 
-    /// The deadline in milliseconds of [`Now`].
-    #[must_use]
-    pub const fn deadline(self) -> u64 {
-        self.0 & DEADLINE_MASK
-    }
-
-    /// Whole milliseconds from `now` to the deadline; zero when it is past. Rounded down, since the
-    /// deadline was rounded up: it is never more than the time that was asked for.
-    #[must_use]
-    pub const fn remaining_ms(self, now: Now) -> u64 {
-        (self.deadline() * 1000).saturating_sub(now.micros()) / 1000
+    /// The mark in milliseconds of [`Now`].
+    pub(super) const fn mark(self) -> u64 {
+        self.0 & MARK_MASK
     }
 }
 
@@ -201,12 +191,12 @@ impl Circuit {
     }
 
     /// Makes a legal move; `None` when the word is no longer `seen`: another core was first.
-    pub(super) fn make(&self, seen: Word, step: Move, deadline: u64, now: Now) -> Option<Word> {
+    pub(super) fn make(&self, seen: Word, step: Move, mark: u64, now: Now) -> Option<Word> {
         debug_assert_eq!(seen.state(), step.from(), "{step:?} is not legal here");
         if seen.state() != step.from() {
             return None;
         }
-        let next = Word::new(step.to(), seen.epoch().wrapping_add(1), deadline);
+        let next = Word::new(step.to(), seen.epoch().wrapping_add(1), mark);
         if !self.exchange(seen, next) {
             return None;
         }
@@ -218,19 +208,16 @@ impl Circuit {
     }
 
     /// Puts a half-open permit back, or hands it to the next probe; the state stays.
-    pub(super) fn renew(&self, seen: Word, deadline: u64) -> Option<Word> {
-        let next = Word::new(seen.state(), seen.epoch().wrapping_add(1), deadline);
+    pub(super) fn renew(&self, seen: Word, mark: u64) -> Option<Word> {
+        let next = Word::new(seen.state(), seen.epoch().wrapping_add(1), mark);
         self.exchange(seen, next).then_some(next)
     }
 
-    /// Moves the end of the open time out; epoch and state stay. Nothing happens if it is no later.
-    pub(super) fn extend(&self, mut seen: Word, deadline: u64) {
-        while seen.state() == State::Open && seen.deadline() < deadline {
-            if self.exchange(seen, Word::new(State::Open, seen.epoch(), deadline)) {
-                return;
-            }
-            seen = self.word();
-        }
+    /// Moves the mark of an open breaker on; epoch and state stay. Says no when the word is no
+    /// longer `seen`.
+    pub(super) fn extend(&self, seen: Word, mark: u64) -> bool {
+        debug_assert_eq!(seen.state(), State::Open);
+        seen.mark() >= mark || self.exchange(seen, Word::new(State::Open, seen.epoch(), mark))
     }
 
     /// How often each move was made.
@@ -252,12 +239,6 @@ impl Circuit {
     }
 }
 
-/// Whether epoch `a` comes after `b`, on the circle of 22 bits.
-pub(super) const fn epoch_after(a: u32, b: u32) -> bool {
-    let ahead = a.wrapping_sub(b) & EPOCH_MASK;
-    ahead != 0 && ahead <= EPOCH_MASK / 2
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,23 +246,10 @@ mod tests {
     #[test]
     fn a_word_gives_back_what_was_packed() {
         for state in State::ALL {
-            let word = Word::new(state, EPOCH_MASK, DEADLINE_MASK);
-            assert_eq!(
-                (word.state(), word.epoch(), word.deadline()),
-                (state, EPOCH_MASK, DEADLINE_MASK)
-            );
+            let word = Word::new(state, EPOCH_MASK, MARK_MASK);
+            assert_eq!((word.state(), word.epoch(), word.mark()), (state, EPOCH_MASK, MARK_MASK));
         }
-        assert_eq!(Word::new(State::Open, 0, u64::MAX).deadline(), DEADLINE_MASK);
-    }
-
-    #[test]
-    fn what_remains_is_never_more_than_what_was_asked_for() {
-        let tripped = Now::from_micros(1_500);
-        let deadline = tripped.after(std::time::Duration::from_secs(7)).millis_up();
-        let word = Word::new(State::Open, 1, deadline);
-        assert_eq!(word.remaining_ms(tripped), 7_000);
-        assert_eq!(word.remaining_ms(Now::from_micros(2_001)), 6_999);
-        assert_eq!(word.remaining_ms(Now::from_millis(deadline + 1)), 0);
+        assert_eq!(Word::new(State::Open, 0, u64::MAX).mark(), MARK_MASK);
     }
 
     #[test]
@@ -296,18 +264,11 @@ mod tests {
     }
 
     #[test]
-    fn the_open_time_is_moved_out_but_never_in() {
+    fn the_mark_is_moved_on_but_never_back() {
         let circuit = Circuit::new(Word::new(State::Open, 1, 50));
-        circuit.extend(circuit.word(), 80);
-        circuit.extend(circuit.word(), 60);
+        assert!(circuit.extend(circuit.word(), 80));
+        assert!(circuit.extend(circuit.word(), 60));
+        assert!(!circuit.extend(Word::new(State::Open, 1, 50), 90), "not what is there");
         assert_eq!(circuit.word(), Word::new(State::Open, 1, 80));
-    }
-
-    #[test]
-    fn epochs_keep_their_order_where_they_wrap() {
-        assert!(epoch_after(1, 0));
-        assert!(epoch_after(0, EPOCH_MASK));
-        assert!(!epoch_after(EPOCH_MASK, 0));
-        assert!(!epoch_after(3, 3));
     }
 }

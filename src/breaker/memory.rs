@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
@@ -52,12 +53,30 @@ impl Memory {
     /// As [`Memory::new`], with the state and the reports of `old`: its geometry no longer fits.
     #[must_use]
     pub fn succeed(policy: &Policy, cores: usize, old: &Self) -> Self {
-        let memory = Self::with_word(policy, cores, old.circuit.word());
+        let memory = Self::with_word(policy, cores, old.word_for(policy));
         memory.circuit.inherit(&old.circuit);
         for (own, theirs) in memory.tallies.iter().zip(&old.tallies) {
             own.inherit(theirs);
         }
         memory
+    }
+
+    /// The state to go on in under another kind of policy: the mark means another thing there.
+    fn word_for(&self, policy: &Policy) -> Word {
+        let word = self.circuit.word();
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let epoch = word.epoch().wrapping_add(1);
+        match (word.state(), &self.failures, policy.trip) {
+            (State::Open, Failures::Moments(_), Trip::Reset { open_for, .. }) => {
+                Word::new(State::Open, epoch, word.mark().saturating_add(millis(open_for)))
+            }
+            (State::Open, Failures::Counted(_), Trip::LookBack { look_back, .. }) => {
+                Word::new(State::Open, epoch, word.mark().saturating_sub(millis(look_back)))
+            }
+            // There is no half-open in a look-back policy.
+            (State::HalfOpen, _, Trip::LookBack { .. }) => Word::new(State::Closed, epoch, 0),
+            (State::Closed | State::Open | State::HalfOpen, _, _) => word,
+        }
     }
 
     fn with_word(policy: &Policy, cores: usize, word: Word) -> Self {

@@ -91,9 +91,9 @@ pub struct Transition {
 pub enum Verdict<'b> {
     /// The request may go; the ticket is settled with how it ended.
     Admit(Ticket<'b>),
-    /// The request may not go for another so many milliseconds (zero: a probe is under way).
+    /// The request may not go.
     Refuse {
-        /// Milliseconds until the breaker may stop refusing.
+        /// See [`Breaker::remaining_ms`].
         remaining_ms: u64,
     },
 }
@@ -132,9 +132,9 @@ impl Breaker {
             if word.state() == State::Closed {
                 return (Verdict::Admit(self.ticket(core, word, Errand::Traffic)), None);
             }
-            if now.millis() < word.deadline() {
+            if now.millis() < self.until(word) {
                 self.tally(core.index(), |tally| &tally.refused);
-                return (Verdict::Refuse { remaining_ms: word.remaining_ms(now) }, None);
+                return (Verdict::Refuse { remaining_ms: self.remaining_ms_of(word, now) }, None);
             }
             let (moved, errand) = match (word.state(), self.policy.trip) {
                 (State::Open, Trip::LookBack { .. }) => {
@@ -144,12 +144,16 @@ impl Breaker {
                     let lost_at = now.after(probe_max).millis_up();
                     (self.step(word, Move::Probe, lost_at, now), Errand::Probe)
                 }
-                (State::HalfOpen, trip) => {
-                    let lost_at = now.after(probe_max(&trip)).millis_up();
+                (State::HalfOpen, Trip::Reset { probe_max, .. }) => {
+                    let lost_at = now.after(probe_max).millis_up();
                     let renewed = self.memory.circuit.renew(word, lost_at);
                     (renewed.map(|word| (word, None)), Errand::Probe)
                 }
-                (State::Closed, _) => (None, Errand::Traffic),
+                // Answered above; and not a state of that policy.
+                (State::Closed, _) | (State::HalfOpen, Trip::LookBack { .. }) => {
+                    debug_assert!(false, "no such state");
+                    return (Verdict::Admit(self.ticket(core, word, Errand::Traffic)), None);
+                }
             };
             if let Some((word, transition)) = moved {
                 return (Verdict::Admit(self.ticket(core, word, errand)), transition);
@@ -163,7 +167,7 @@ impl Breaker {
     #[must_use]
     pub fn lapse(&self, now: Now) -> Option<Transition> {
         let word = self.memory.circuit.word();
-        let due = word.state() == State::Open && now.millis() >= word.deadline();
+        let due = word.state() == State::Open && now.millis() >= self.until(word);
         if !due || !matches!(self.policy.trip, Trip::LookBack { .. }) {
             return None;
         }
@@ -176,12 +180,52 @@ impl Breaker {
         self.memory.circuit.word()
     }
 
+    /// Whole milliseconds from `now` until an open breaker may stop refusing; zero when it is
+    /// closed, or half open: a probe's verdict may come at any moment. Never more than was
+    /// configured.
+    #[must_use]
+    pub fn remaining_ms(&self, now: Now) -> u64 {
+        self.remaining_ms_of(self.word(), now)
+    }
+
+    /// When time alone closes it: only a look-back breaker that is open.
+    #[must_use]
+    pub fn lapses_at(&self) -> Option<Now> {
+        let word = self.word();
+        let ages = matches!(self.policy.trip, Trip::LookBack { .. });
+        (ages && word.state() == State::Open).then(|| Now::from_millis(self.until(word)))
+    }
+
+    /// Whether both remember the same things.
+    #[must_use]
+    pub fn shares_memory_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
+    }
+
+    fn remaining_ms_of(&self, word: Word, now: Now) -> u64 {
+        match word.state() {
+            // Rounded down, since the moment was rounded up.
+            State::Open => (self.until(word) * 1000).saturating_sub(now.micros()) / 1000,
+            State::Closed | State::HalfOpen => 0,
+        }
+    }
+
+    /// The millisecond until which `word` refuses.
+    fn until(&self, word: Word) -> u64 {
+        match (word.state(), self.policy.trip) {
+            (State::Open, Trip::LookBack { look_back, .. }) => {
+                Now::from_millis(word.mark()).after(look_back).millis_up()
+            }
+            (State::Open | State::HalfOpen | State::Closed, _) => word.mark(),
+        }
+    }
+
     /// The state a request would meet at `now`: an open look-back breaker whose failures have aged
     /// out is closed, though nothing has told its word yet.
     #[must_use]
     pub fn state(&self, now: Now) -> State {
         let word = self.word();
-        let lapsed = word.state() == State::Open && now.millis() >= word.deadline();
+        let lapsed = word.state() == State::Open && now.millis() >= self.until(word);
         if lapsed && matches!(self.policy.trip, Trip::LookBack { .. }) {
             State::Closed
         } else {
@@ -242,11 +286,11 @@ impl Breaker {
         &self,
         seen: Word,
         step: Move,
-        deadline: u64,
+        mark: u64,
         now: Now,
     ) -> Option<(Word, Option<Transition>)> {
         let failures = self.failures(now);
-        let word = self.memory.circuit.make(seen, step, deadline, now)?;
+        let word = self.memory.circuit.make(seen, step, mark, now)?;
         Some((word, Some(Transition { step, epoch: word.epoch(), at: now, failures })))
     }
 
@@ -263,13 +307,6 @@ const fn span(window: Window) -> Option<Duration> {
     match window {
         Window::Cumulative => None,
         Window::Fixed(span) => Some(span),
-    }
-}
-
-const fn probe_max(trip: &Trip) -> Duration {
-    match trip {
-        Trip::Reset { probe_max, .. } => *probe_max,
-        Trip::LookBack { .. } => Duration::ZERO,
     }
 }
 

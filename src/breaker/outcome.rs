@@ -26,6 +26,8 @@ pub enum Ending {
     Malformed,
     /// Responses of several services could not be merged.
     Conflict,
+    /// A parked connection had been closed by the upstream, and the request may not be repeated.
+    Stale,
     /// The client went away.
     ClientGone,
     /// The client sent or read too slowly.
@@ -61,9 +63,11 @@ impl Ending {
             | Self::CutShort
             | Self::Malformed
             | Self::Conflict => Outcome::Failure,
-            Self::ClientGone | Self::ClientStalled | Self::ClientFault | Self::NoRoom => {
-                Outcome::Neutral
-            }
+            Self::Stale
+            | Self::ClientGone
+            | Self::ClientStalled
+            | Self::ClientFault
+            | Self::NoRoom => Outcome::Neutral,
         }
     }
 }

@@ -102,7 +102,7 @@ fn seed_b_refuses_until_the_open_time_ends_then_one_probe_closes_it() {
     let (verdict, moved) = breaker.admit(&core, at(2001));
     assert_eq!(moved.map(|t| t.step), Some(Move::Probe));
     let Verdict::Admit(probe) = verdict else { panic!("the probe was refused") };
-    assert_eq!(refused(&breaker, &core, 2002), 499, "one probe at a time");
+    assert_eq!(refused(&breaker, &core, 2002), 0, "one probe at a time");
     let healed = probe.settle(Ending::Answered(404), at(2100)).unwrap();
     assert_eq!(healed.step, Move::Heal);
     assert!(fail(&breaker, &core, 2101).is_none(), "counting starts anew after a close");
@@ -125,6 +125,50 @@ fn seed_b_counts_in_a_fixed_window_and_its_end_does_not_close_an_open_breaker() 
     assert!(fail(&breaker, &core, 1100).is_none(), "the first window is over");
     assert!(fail(&breaker, &core, 1199).is_some());
     assert_eq!(refused(&breaker, &core, 1350), 849);
+}
+
+#[test]
+fn what_remains_is_never_more_than_what_was_asked_for() {
+    let (breaker, core) = (seed_b(1, Window::Cumulative), Core::claim(0));
+    let tripped = Now::from_micros(1_000_700);
+    let (verdict, _) = breaker.admit(&core, tripped);
+    let Verdict::Admit(ticket) = verdict else { panic!("refused") };
+    assert!(ticket.settle(Ending::Answered(500), tripped).is_some());
+    assert_eq!(breaker.remaining_ms(tripped), 1000);
+    assert_eq!(breaker.remaining_ms(Now::from_micros(1_001_701)), 999);
+}
+
+#[test]
+fn a_changed_look_back_holds_at_once_for_a_breaker_that_is_open() {
+    let (long, core) = (seed_a(1, 600_000), Core::claim(0));
+    assert!(fail(&long, &core, 1000).is_some());
+    let look_back = Duration::from_millis(100);
+    let trip = Trip::LookBack { failures: NonZeroU32::MIN, look_back };
+    let policy = Policy { trip, failures: policy::StatusSet::server_errors() };
+    let short = Breaker::new(policy, Arc::clone(&long.memory));
+    assert_eq!(refused(&short, &core, 1099), 1);
+    drop(admitted(&short, &core, 1100));
+}
+
+#[test]
+fn another_kind_of_policy_goes_on_in_the_state_it_finds() {
+    let (look_back, core) = (seed_a(1, 1000), Core::claim(0));
+    let reset = seed_b(1, Window::Cumulative);
+    assert!(fail(&look_back, &core, 5000).is_some());
+    let memory = Arc::new(Memory::succeed(&reset.policy, 1, &look_back.memory));
+    let carried = Breaker::new(reset.policy.clone(), memory);
+    assert_eq!(refused(&carried, &core, 5001), 999, "its own open time, from the failure on");
+
+    assert!(fail(&reset, &core, 7000).is_some());
+    let memory = Arc::new(Memory::succeed(&look_back.policy, 1, &reset.memory));
+    let carried = Breaker::new(look_back.policy.clone(), memory);
+    assert_eq!(refused(&carried, &core, 7500), 500, "the open time that had begun");
+
+    let probe = admitted(&reset, &core, 8000);
+    let memory = Arc::new(Memory::succeed(&look_back.policy, 1, &reset.memory));
+    let carried = Breaker::new(look_back.policy, memory);
+    assert!(fail(&carried, &core, 8001).is_some(), "closed, and able to trip");
+    drop(probe);
 }
 
 #[test]
@@ -164,7 +208,7 @@ fn a_lost_probe_is_replaced_and_its_late_verdict_is_fenced() {
     let (breaker, core) = (seed_b(1, Window::Cumulative), Core::claim(0));
     assert!(fail(&breaker, &core, 1000).is_some());
     let lost = admitted(&breaker, &core, 2000);
-    assert_eq!(refused(&breaker, &core, 2499), 1);
+    assert_eq!(refused(&breaker, &core, 2499), 0);
     let replacement = admitted(&breaker, &core, 2500);
     assert_eq!(lost.settle(Ending::Answered(200), at(2501)), None);
     assert_eq!(breaker.state(at(2501)), State::HalfOpen);

@@ -39,6 +39,12 @@ pub(super) enum Errand {
 }
 
 impl Ticket<'_> {
+    /// Whether a response of this status is a failure.
+    #[must_use]
+    pub const fn counts_as_failure(&self, status: u16) -> bool {
+        self.breaker.policy.failures.contains(status)
+    }
+
     /// Tells the breaker how the exchange ended. Returns the transition this caused, if any.
     #[inline]
     pub fn settle(self, ending: Ending, now: Now) -> Option<Transition> {
@@ -77,7 +83,8 @@ impl Ticket<'_> {
                     return None;
                 }
                 let core = Core::claim(self.core);
-                let count = counted.record(&core, self.epoch, span(window), now)?;
+                let reigns = || self.breaker.word().epoch() == self.epoch;
+                let count = counted.record(&core, self.epoch, span(window), now, reigns)?;
                 if count < failures.get() {
                     return None;
                 }
@@ -97,31 +104,40 @@ impl Ticket<'_> {
     ) -> Option<Transition> {
         moments.record(&Core::claim(self.core), now);
         let oldest = moments.newest(failures.get(), back(now, look_back), now)?;
-        let deadline = oldest.after(look_back).millis_up();
-        let word = self.breaker.word();
-        if word.state() == State::Closed {
-            let tripped = self.trip(word, deadline, failures.get(), now);
-            if tripped.is_some() {
-                return tripped;
+        let mark = oldest.millis_up();
+        loop {
+            let word = self.breaker.word();
+            match word.state() {
+                State::Closed => {
+                    if let Some(tripped) = self.trip(word, mark, failures.get(), now) {
+                        return Some(tripped);
+                    }
+                }
+                State::Open => {
+                    if self.breaker.memory.circuit.extend(word, mark) {
+                        return None;
+                    }
+                }
+                // Not a state of this policy.
+                State::HalfOpen => return None,
             }
+            // Another core was first, perhaps with the lapse of an older trip: look again.
         }
-        self.breaker.memory.circuit.extend(self.breaker.word(), deadline);
-        None
     }
 
-    fn trip(&self, seen: Word, deadline: u64, failures: u32, now: Now) -> Option<Transition> {
-        let word = self.breaker.memory.circuit.make(seen, Move::Trip, deadline, now)?;
+    fn trip(&self, seen: Word, mark: u64, failures: u32, now: Now) -> Option<Transition> {
+        let word = self.breaker.memory.circuit.make(seen, Move::Trip, mark, now)?;
         Some(Transition { step: Move::Trip, epoch: word.epoch(), at: now, failures })
     }
 
     /// A probe's verdict, unless its permit has been given to another in the meantime.
-    fn verdict(&self, step: Move, deadline: u64, now: Now) -> Option<Transition> {
+    fn verdict(&self, step: Move, mark: u64, now: Now) -> Option<Transition> {
         let word = self.breaker.word();
         if word.epoch() != self.epoch || word.state() != State::HalfOpen {
             self.breaker.tally(self.core, |tally| &tally.stale);
             return None;
         }
-        let word = self.breaker.memory.circuit.make(word, step, deadline, now)?;
+        let word = self.breaker.memory.circuit.make(word, step, mark, now)?;
         let failures = u32::from(step == Move::Reopen);
         Some(Transition { step, epoch: word.epoch(), at: now, failures })
     }

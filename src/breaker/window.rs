@@ -35,15 +35,17 @@ impl Counted {
     }
 
     /// Records one failure of `epoch` and returns how many now count together. `None`: the epoch
-    /// has passed while this core was on its way, and the failure counts for nothing.
+    /// has passed while this core was on its way (`reigns` says no), and the failure counts for
+    /// nothing.
     pub(super) fn record(
         &self,
         core: &Core,
         epoch: u32,
         span: Option<Duration>,
         now: Now,
+        reigns: impl Fn() -> bool,
     ) -> Option<u32> {
-        let start = self.current(epoch, span, now)?;
+        let start = self.current(epoch, span, now, reigns)?;
         let shard = self.shards.get(core.index())?;
         // Relaxed: this core is the only writer of its shard.
         let seen = shard.load(Ordering::Relaxed);
@@ -62,14 +64,22 @@ impl Counted {
     }
 
     /// The start of the window that a failure at `now` belongs to, opened here if need be.
-    fn current(&self, epoch: u32, span: Option<Duration>, now: Now) -> Option<u64> {
+    fn current(
+        &self,
+        epoch: u32,
+        span: Option<Duration>,
+        now: Now,
+        reigns: impl Fn() -> bool,
+    ) -> Option<u64> {
         let mut anchor = self.anchor.load(Ordering::Acquire);
         loop {
             let (start, held) = (anchor >> LOW_BITS, low(anchor));
             if start != 0 && held == epoch && !expired(start, span, now) {
                 return Some(start);
             }
-            if start != 0 && super::circuit::epoch_after(held, epoch) {
+            // Asked after the anchor was read: if the epoch still reigns, the anchor is of an
+            // older one, and the exchange below fails if that changes in between.
+            if held != epoch && !reigns() {
                 return None;
             }
             // Strictly later than the last one, so that the start stays an identity.
@@ -133,9 +143,11 @@ impl Moments {
         Self { slots, cores: (0..cores).map(core).collect() }
     }
 
-    /// Slots kept per core for a threshold: its geometry.
+    /// Slots kept per core for a threshold: its geometry. Small thresholds share one, so that
+    /// moving among them keeps what was counted.
     pub(super) fn slots(failures: u32) -> usize {
-        (failures as usize * 2).next_power_of_two()
+        const SLOTS_MIN: usize = 64;
+        (failures as usize * 2).next_power_of_two().max(SLOTS_MIN)
     }
 
     /// Records a failure at `now`.
@@ -213,9 +225,9 @@ mod tests {
         let counted = Counted::new(2);
         let (a, b) = (Core::claim(0), Core::claim(1));
         let span = Some(Duration::from_millis(100));
-        assert_eq!(counted.record(&a, 1, span, at(1000)), Some(1));
-        assert_eq!(counted.record(&b, 1, span, at(1099)), Some(2));
-        assert_eq!(counted.record(&a, 1, span, at(1100)), Some(1), "a new window");
+        assert_eq!(counted.record(&a, 1, span, at(1000), || true), Some(1));
+        assert_eq!(counted.record(&b, 1, span, at(1099), || true), Some(2));
+        assert_eq!(counted.record(&a, 1, span, at(1100), || true), Some(1), "a new window");
         assert_eq!(counted.peek(1, span, at(1199)), 1);
         assert_eq!(counted.peek(1, span, at(1200)), 0);
     }
@@ -224,10 +236,13 @@ mod tests {
     fn a_failure_of_a_passed_epoch_counts_for_nothing() {
         let counted = Counted::new(2);
         let (a, b) = (Core::claim(0), Core::claim(1));
-        assert_eq!(counted.record(&a, 5, None, at(1000)), Some(1));
-        assert_eq!(counted.record(&b, 4, None, at(1001)), None);
-        assert_eq!(counted.record(&b, 6, None, at(1001)), Some(1), "a new epoch starts empty");
-        assert_eq!(counted.record(&a, 6, None, at(1001)), Some(2));
+        assert_eq!(counted.record(&a, 5, None, at(1000), || true), Some(1));
+        assert_eq!(counted.record(&b, 4, None, at(1001), || false), None);
+        assert_eq!(counted.record(&b, 6, None, at(1001), || true), Some(1), "starts empty");
+        assert_eq!(counted.record(&a, 6, None, at(1001), || true), Some(2));
+        // However many epochs went by without a failure, the one that reigns counts.
+        assert_eq!(counted.record(&a, 6 + (1 << 21), None, at(1002), || true), Some(1));
+        assert_eq!(counted.record(&a, 5, None, at(1003), || true), Some(1), "and where they wrap");
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
                     continue;
                 };
                 watcher.tell(breaker, notice.transition);
-                due = due.min(lapse_due(&breaker.breaker).unwrap_or(due));
+                due = due.min(breaker.breaker.lapses_at().unwrap_or(due));
                 if clock::now() < due {
                     continue;
                 }
@@ -122,16 +122,9 @@ pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
             watcher.plane.live.collect();
             second = now.after(SECOND);
         }
-        let lapses = table.breakers.iter().filter_map(|it| lapse_due(&it.breaker));
+        let lapses = table.breakers.iter().filter_map(|it| it.breaker.lapses_at());
         due = lapses.min().unwrap_or(second).min(second);
     }
-}
-
-/// When time alone moves this breaker.
-fn lapse_due(breaker: &Breaker) -> Option<Now> {
-    let word = breaker.word();
-    let ages = matches!(breaker.policy().trip, Trip::LookBack { .. });
-    (ages && word.state() == State::Open).then(|| Now::from_millis(word.deadline()))
 }
 
 struct Watcher {

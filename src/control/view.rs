@@ -88,7 +88,7 @@ pub fn one<'t>(table: &'t Table, name: &str, now: Now) -> Option<View<'t>> {
 fn view<'t>(name: &'t str, breaker: &Breaker, now: Now) -> View<'t> {
     let word = breaker.word();
     let state = breaker.state(now);
-    let remaining_ms = if state == State::Closed { 0 } else { word.remaining_ms(now) };
+    let remaining_ms = if state == State::Open { breaker.remaining_ms(now) } else { 0 };
     let state_ms = breaker.since().map(|since| now.since(since).as_millis());
     View {
         name,

@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 
 use crate::clock::{self, Now};
 use crate::exchange::client::Client;
-use crate::exchange::means::Means;
+use crate::exchange::means::{DRAIN_GRACE, Means};
 use crate::exchange::{self, Next};
 use crate::rt::buffer::{Buf, Class, Fit};
 use crate::rt::deadline::{Cut, Why};
@@ -59,15 +59,21 @@ async fn connection(mut client: Client, means: &Means) {
 /// Waits for one request and runs it. `None`: the client has no more.
 async fn request(client: &mut Client, means: &Means) -> Option<Next> {
     let mut began: Option<Now> = None;
+    let mut unread = 0;
     loop {
-        if !client.buf.is_empty() {
+        // A head that trickles in is read again only when a line of it has ended, not at every
+        // byte.
+        let more = client.buf.filled().get(unread..).unwrap_or_default();
+        unread = client.buf.len();
+        let ended = memchr::memchr(b'\n', more).is_some() || client.buf.room() == 0;
+        if !client.buf.is_empty() && (ended || began.is_none()) {
             let now = clock::now();
             if let Some(next) = exchange::run(client, means, now).await {
                 return Some(next);
             }
             began.get_or_insert(now);
         }
-        if means.is_draining() && began.is_none() {
+        if means.is_draining() && began.is_none() && client.served > 0 {
             return None;
         }
         patience(client, means, began);
@@ -90,7 +96,10 @@ fn patience(client: &Client, means: &Means, began: Option<Now>) {
     let timeouts = means.timeouts();
     let (from, limit, why) = match began {
         Some(began) => (began, timeouts.header, Why::Head),
-        None if client.served == 0 => (client.seen, timeouts.header, Why::Idle),
+        None if client.served == 0 && means.is_draining() => {
+            (client.seen, Some(DRAIN_GRACE), Why::Fresh)
+        }
+        None if client.served == 0 => (client.seen, timeouts.header, Why::Fresh),
         None => (client.seen, timeouts.idle, Why::Idle),
     };
     match limit {
@@ -133,7 +142,7 @@ async fn linger(client: Client) {
     stream.deadline.arm(clock::now().after(LINGER), Why::Linger, Cut::Both);
     let mut taken = 0;
     while taken < LINGER_BYTES {
-        buf.clear();
+        buf.renew();
         let (read, back) = stream.read(buf).await;
         buf = back;
         match read {

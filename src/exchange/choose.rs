@@ -246,10 +246,11 @@ impl Message<'_> {
             HostHeader::Client | HostHeader::Target => target.authority.as_bytes(),
         };
         let origin = Origin { client, host, authority };
-        // A capture may be named more than once: each time it is at most the whole path.
+        // A capture may be named more than once: each time it is at most the whole path, and in a
+        // query each byte of it at most an escape.
         let room = self.head.len
             + service.literal_bytes
-            + service.pieces.len() * self.path.len()
+            + service.pieces.len() * self.path.len() * 3
             + host.len()
             + authority.len()
             + ADDED;
@@ -272,6 +273,9 @@ impl Message<'_> {
             match piece {
                 Piece::Literal(literal) => writer.put(literal),
                 Piece::Capture(nth) => writer.put(self.captures.get(*nth, self.path)),
+                Piece::QueryCapture(nth) => {
+                    rewrite::query_value(writer, self.captures.get(*nth, self.path));
+                }
             }
         }
         let query = self.head.query.of_bytes(self.bytes);

@@ -11,13 +11,14 @@ use std::net::SocketAddr;
 
 use super::Next;
 use super::means::Means;
-use crate::clock::Now;
+use super::upload::Waiting;
+use crate::clock::{self, Now};
 use crate::http1::answer::{After, Prefer, Rendered, Send};
 use crate::http1::framing::{Body, Fed, Framing};
 use crate::http1::head::{Persist, Request, Version};
 use crate::http1::rewrite::{Say, Writer};
 use crate::rt::buffer::{Buf, Class};
-use crate::rt::deadline::{Cut, Why};
+use crate::rt::deadline::Cut;
 use crate::rt::stream::Stream;
 
 /// One client connection.
@@ -133,11 +134,11 @@ impl Client {
             answer.write(manner.prefer, manner.send, after, retry_after_s, put);
             writer.finish()
         });
-        if let Some(limit) = limit {
-            self.stream.deadline.arm(self.seen.after(limit), Why::Client, Cut::Both);
-        }
-        let (sent, _) = self.stream.write(out).await;
-        self.stream.deadline.disarm();
+        let waiting = Waiting::new(&self.stream, limit, None);
+        waiting.begin(self.seen, Cut::Both);
+        let progress = || waiting.again(clock::now());
+        let (sent, _) = self.stream.write_watched(out, progress).await;
+        waiting.end();
         match sent {
             Ok(()) if goes_on => Next::Again,
             Ok(()) => Next::Close,

@@ -23,9 +23,9 @@ use super::receive::{self, Patience};
 use super::relay::{Done, Rest};
 use super::upload::Waiting;
 use crate::breaker::outcome::Ending;
-use crate::clock;
+use crate::clock::{self, Now};
 use crate::config::Merge;
-use crate::http1::answer::{Rendered, Say};
+use crate::http1::answer::{Length, Rendered, Say, Send};
 use crate::http1::framing::{Body, Fed, Part as Bytes};
 use crate::http1::head::{Asked, Expect, Persist};
 use crate::rt::buffer::Buf;
@@ -49,7 +49,10 @@ pub(super) async fn fan_out<'v>(
     chosen: &mut Chosen<'v>,
     expect: Expect,
 ) -> Result<Done, Failure> {
-    let body = whole_body(client, chosen.route, expect).await?;
+    // The time that a client takes to send its body is not the services': it ends with theirs.
+    let limits = std::iter::once(&chosen.call).chain(&chosen.others);
+    let until = limits.filter_map(|call| call.limit).map(|limit| limit.due).min();
+    let body = whole_body(client, chosen.route, until, expect).await?;
     let first = std::iter::once(&mut chosen.call);
     let exchange = Exchange { means, view, route: chosen.route, body: &body };
     let (asked, repeat) = (chosen.asked, chosen.repeat);
@@ -130,8 +133,9 @@ impl<'v> Exchange<'_, 'v> {
         repeat: Repeat,
     ) -> Result<Fetched, Fault> {
         let now = clock::now();
-        let mut out = self.message(&std::mem::replace(&mut call.out, Buf::sized(0)));
-        let mut leased = forward::lease(self.means, self.route, call, repeat, now).await?;
+        let head = std::mem::replace(&mut call.out, Buf::sized(0));
+        let mut out = self.message(&head, repeat);
+        let mut leased = forward::lease(self.means, self.route, call, now).await?;
         let patience = Patience { silence: self.route.timeouts.response, limit: call.limit };
         loop {
             let Some(stream) = leased.stream() else { return Err(Fault::CutShort) };
@@ -143,19 +147,22 @@ impl<'v> Exchange<'_, 'v> {
                     self.means.process.count(&self.means.core, Count::Retried);
                     leased = forward::dial(self.means, self.route, call).await?;
                 }
+                // Nothing came back on a connection that was fresh: it was not the pool's fault.
+                Err((Fault::Stale, From::Dial)) => return Err(Fault::CutShort),
                 answered => return answered.map_err(|(fault, _)| fault),
             }
         }
     }
 
     /// The request's head, completed, and its body.
-    fn message(&self, head: &Buf) -> Buf {
+    fn message(&self, head: &Buf, repeat: Repeat) -> Buf {
         let mut out = Buf::sized(head.len() + self.body.len() + 64);
         let _ = out.put(head.filled());
         let mut length = [0; 64];
         let mut rest = &mut length[..];
         let before = rest.len();
-        if !self.body.is_empty() {
+        // A method that acts on a body says that there is none (RFC 9110 §8.6).
+        if !self.body.is_empty() || repeat == Repeat::Never {
             let _ = write!(rest, "content-length: {}\r\n", self.body.len());
         }
         let _ = rest.write_all(b"\r\n");
@@ -238,10 +245,11 @@ async fn read_body(
 async fn whole_body(
     client: &mut Client,
     route: &Route,
+    until: Option<Now>,
     expect: Expect,
 ) -> Result<Vec<u8>, Failure> {
     let Client { stream, buf, body: framing, seen, .. } = client;
-    let waiting = Waiting::new(stream, route.timeouts.body);
+    let waiting = Waiting::new(stream, route.timeouts.body, until);
     let max = route
         .body_bytes_max
         .map_or(REQUEST_MAX, |max| usize::try_from(max).unwrap_or(usize::MAX).min(REQUEST_MAX));
@@ -294,7 +302,12 @@ async fn send(
     if let Some(kind) = response.content_type {
         lines.extend([b"content-type: ", kind, b"\r\n"].concat());
     }
-    let rendered = Rendered::from_bytes(status, &lines, &response.body);
+    let length = match client.manner.send {
+        Send::Whole => Length::Told,
+        // Of a body that nobody fetched.
+        Send::HeadOnly => Length::Untold,
+    };
+    let rendered = Rendered::from_bytes(status, &lines, &response.body, length);
     let next = client.answer(means, &rendered, None, route.timeouts.body).await;
     Ok(Done { status, next, rest: Rest::Dirty, at })
 }

@@ -99,7 +99,8 @@ impl Fault {
     /// What the breaker is told.
     pub(super) const fn ending(self) -> Ending {
         match self {
-            Self::Stale | Self::CutShort => Ending::CutShort,
+            Self::Stale => Ending::Stale,
+            Self::CutShort => Ending::CutShort,
             Self::Unreachable => Ending::Unreachable,
             Self::ConnectTimeout => Ending::ConnectTimeout,
             Self::Silent => Ending::Silent,

@@ -17,13 +17,15 @@ use super::means::{Means, View};
 use super::receive::{self, Patience};
 use super::relay::{Done, Line, Progress, Relay, Rest};
 use super::upload::{Upload, Waiting};
+use crate::clock::{self, Now};
 use crate::http1::answer::Send;
 use crate::http1::head::Expect;
 use crate::rt::buffer::{Buf, Class};
 use crate::rt::deadline::Cut;
+use crate::rt::stream::Stop;
 use crate::stats::Count;
 use crate::table::Route;
-use crate::upstream::{self, From, Leased, Trust};
+use crate::upstream::{self, From, Leased};
 
 /// Runs the exchange.
 pub(super) async fn forward<'v>(
@@ -38,19 +40,20 @@ pub(super) async fn forward<'v>(
     let mut out = std::mem::replace(&mut chosen.call.out, Buf::sized(0));
     let mut upload = Upload { body, buf, allowance: route.body_bytes_max };
     upload.prefix(&mut out)?;
-    let client = Waiting::new(stream, route.timeouts.body);
+    let client = Waiting::new(stream, route.timeouts.body, None);
     let whole = upload.body.is_over();
     if !whole && expect == Expect::Continue {
         invite(&client, now).await?;
     }
     let repeat = if whole { chosen.repeat } else { Repeat::Never };
-    let mut leased = lease(means, route, &chosen.call, repeat, now).await?;
+    let mut leased = lease(means, route, &chosen.call, now).await?;
     let patience = Patience { silence: route.timeouts.response, limit: chosen.call.limit };
     loop {
         let from = leased.from;
         let request = Cell::new(if whole { Progress::Whole } else { Progress::Running });
         if let Some(stream) = leased.stream() {
-            patience.arm(stream, now);
+            // Connecting took time of its own, which is not the upstream's silence.
+            patience.arm(stream, if from == From::Dial { clock::now() } else { now });
             let sent;
             (sent, out) = stream.write(out).await;
             // A peer that closes while it is written to may have answered before: reading tells.
@@ -75,13 +78,17 @@ pub(super) async fn forward<'v>(
                 means.process.count(&means.core, Count::Retried);
                 leased = dial(means, route, &chosen.call).await?;
             }
+            // Nothing came back on a connection that was fresh: it was not the pool's fault.
+            Err(Failure { fault: Fault::Stale, sent }) if from == From::Dial => {
+                return Err(Failure { fault: Fault::CutShort, sent });
+            }
             relayed => return relayed,
         }
     }
 }
 
 /// Lets a client that waits for it send its body.
-pub(super) async fn invite(client: &Waiting<'_>, now: crate::clock::Now) -> Result<(), Fault> {
+pub(super) async fn invite(client: &Waiting<'_>, now: Now) -> Result<(), Fault> {
     let mut buf = Buf::new(Class::Small);
     let _ = buf.put(b"HTTP/1.1 100 Continue\r\n\r\n");
     client.begin(now, Cut::Both);
@@ -94,15 +101,10 @@ pub(super) async fn lease(
     means: &Means,
     route: &Route,
     call: &Call<'_>,
-    repeat: Repeat,
-    now: crate::clock::Now,
+    now: Now,
 ) -> Result<Leased, Fault> {
-    let trust = match repeat {
-        Repeat::Idempotent => Trust::Recent,
-        Repeat::Never => Trust::Looked,
-    };
     let dialling = means.dialling(route.timeouts.connect);
-    match upstream::reuse(call.pool, trust, now, &dialling) {
+    match upstream::reuse(call.pool, now, &dialling) {
         Some(leased) => Ok(leased),
         None => dial(means, route, call).await,
     }
@@ -110,7 +112,7 @@ pub(super) async fn lease(
 
 /// Connects, within what is left of the exchange's time.
 pub(super) async fn dial(means: &Means, route: &Route, call: &Call<'_>) -> Result<Leased, Fault> {
-    let left = call.limit.map(|limit| limit.due.since(crate::clock::now()));
+    let left = call.limit.map(|limit| limit.due.since(clock::now()));
     let connect = match (route.timeouts.connect, left) {
         (Some(connect), Some(left)) => Some(connect.min(left)),
         (connect, left) => connect.or(left),
@@ -143,8 +145,9 @@ impl<'v> Exchange<'_, 'v> {
     ) -> Result<Done, Failure> {
         let Some(stream) = leased.stream() else { return Err(Fault::CutShort.into()) };
         let (blamed, answered) = (Cell::new(None), Cell::new(false));
+        let stop = Stop::new();
         let sending = async {
-            match upload.run(self.client, stream, &self.patience).await {
+            match upload.run(self.client, stream, &self.patience, &stop).await {
                 Ok(()) => self.request.set(Progress::Whole),
                 // The upstream takes no more: what it has answered is still to be read.
                 Err(Fault::CutShort | Fault::Silent | Fault::TimedOut) => {}
@@ -152,6 +155,7 @@ impl<'v> Exchange<'_, 'v> {
                 Err(_) if answered.get() => {}
                 Err(fault) => {
                     blamed.set(Some(fault));
+                    self.request.set(Progress::Broken);
                     stream.cut(Cut::Both);
                 }
             }
@@ -164,8 +168,9 @@ impl<'v> Exchange<'_, 'v> {
                     // Time ran out while the client was to send: its doing.
                     blamed.set(Some(Fault::ClientStalled));
                 }
-                // Answered early, or not at all: the rest of the body is of no use.
-                self.client.stream().cut(Cut::Read);
+                // Answered early, or not at all: the rest of the body is of no use. The client is
+                // not cut, so that what it still sends does not reset the answer under way to it.
+                stop.give();
                 stream.cut(Cut::Both);
             }
             done

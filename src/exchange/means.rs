@@ -9,11 +9,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::breaker::outcome::Ending;
 use crate::breaker::ticket::Ticket;
 use crate::breaker::{Core, Transition};
-use crate::clock::Now;
+use crate::clock::{self, Now};
 use crate::config::Timeouts;
 use crate::http1::field::Fields;
 use crate::rt::buffer::LARGE;
@@ -23,6 +24,9 @@ use crate::table::live::Reader;
 use crate::table::{BreakerIx, Notice, Report, Table};
 use crate::upstream::Dialling;
 use crate::upstream::pool::{Pool, Pools};
+
+/// What a connection that has said nothing yet is given when a drain begins.
+pub const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
 /// One core's means.
 pub struct Means {
@@ -133,7 +137,7 @@ impl Means {
     /// closed at once.
     pub fn drain(&self) {
         self.draining.set(true);
-        self.wheel.cut_idle();
+        self.wheel.cut_idle(clock::now().after(DRAIN_GRACE));
     }
 
     /// Whether the process is shutting down.
@@ -147,7 +151,7 @@ impl Means {
         self.pools.sweep(now);
     }
 
-    pub(super) fn dialling(&self, connect: Option<std::time::Duration>) -> Dialling<'_> {
+    pub(super) fn dialling(&self, connect: Option<Duration>) -> Dialling<'_> {
         Dialling { core: &self.core, wheel: &self.wheel, process: &self.process, connect }
     }
 
@@ -165,6 +169,11 @@ pub(super) struct Verdict<'v> {
 }
 
 impl Verdict<'_> {
+    /// Whether the breaker would count a response of this status as a failure.
+    pub(super) fn counts_as_failure(&self, status: u16) -> bool {
+        self.ticket.as_ref().is_some_and(|(ticket, _)| ticket.counts_as_failure(status))
+    }
+
     /// Tells the breaker how the exchange ended; the first telling counts.
     pub(super) fn settle(&mut self, ending: Ending, now: Now) {
         if let Some((ticket, breaker)) = self.ticket.take()

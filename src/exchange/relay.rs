@@ -44,6 +44,8 @@ pub(super) enum Progress {
     Running,
     /// It was sent whole.
     Whole,
+    /// It never will be, for the client's sake: the upstream was cut.
+    Broken,
 }
 
 /// The connection that a response comes from.
@@ -99,7 +101,8 @@ impl Relay<'_, '_> {
             _ => BodyForm::AsSent,
         };
         let open_ended = head.framing == Framing::UntilClose || form == BodyForm::Unchunked;
-        if open_ended || self.request.get() == Progress::Running {
+        // A drain may have begun since the request did.
+        if open_ended || self.request.get() != Progress::Whole || self.means.is_draining() {
             self.manner.persist = Persist::Close;
         }
         let next = match self.manner.persist {
@@ -178,7 +181,9 @@ impl Relay<'_, '_> {
         self.patience.rest(stream);
         match (read, body) {
             (Ok(1..), _) => Ok((End::Ahead, buf, now)),
-            (Ok(0), Body::UntilClose) if stream.deadline.fired().is_none() => {
+            (Ok(0), Body::UntilClose)
+                if stream.deadline.fired().is_none() && self.request.get() != Progress::Broken =>
+            {
                 Ok((End::Reached, buf, now))
             }
             (Ok(0) | Err(_), _) => Err(Failure { fault: Fault::of_upstream(stream), sent }),
@@ -188,7 +193,8 @@ impl Relay<'_, '_> {
     /// The upstream's part is over.
     fn over(&mut self, status: u16, rest: Rest, now: Now) {
         // A failure that no client waited for may be its own doing; looked at only then.
-        let abandoned = status >= 500 && self.client.stream().is_reset();
+        let failed = self.verdict.counts_as_failure(status);
+        let abandoned = failed && self.client.stream().is_reset();
         let ending = if abandoned { Ending::ClientGone } else { Ending::Answered(status) };
         self.verdict.settle(ending, now);
         if rest == Rest::Clean && self.request.get() == Progress::Whole {
@@ -204,7 +210,8 @@ impl Relay<'_, '_> {
             return Ok(buf);
         }
         self.client.begin(now, Cut::Both);
-        let (outcome, buf) = self.client.stream().write(buf).await;
+        let progress = || self.client.again(clock::now());
+        let (outcome, buf) = self.client.stream().write_watched(buf, progress).await;
         self.client.end();
         match outcome {
             Ok(()) => Ok(buf),

@@ -12,23 +12,30 @@ use std::time::Duration;
 use super::fault::Fault;
 use super::passing::{self, Keep};
 use super::receive::Patience;
-use crate::clock;
+use crate::clock::{self, Now};
 use crate::http1::framing::{Body, Fed};
 use crate::rt::buffer::{Buf, Fit};
 use crate::rt::deadline::{Cut, Why};
-use crate::rt::stream::Stream;
+use crate::rt::stream::{Stop, Stream};
 
 /// A client's stream that both directions of an exchange wait on: it is cut when none of them makes
 /// progress for `limit`.
 pub(super) struct Waiting<'a> {
     stream: &'a Stream,
     limit: Option<Duration>,
+    /// When waiting ends whatever the progress.
+    until: Option<Now>,
     waits: Cell<u32>,
+    cut: Cell<Cut>,
 }
 
 impl<'a> Waiting<'a> {
-    pub(super) const fn new(stream: &'a Stream, limit: Option<Duration>) -> Self {
-        Self { stream, limit, waits: Cell::new(0) }
+    pub(super) const fn new(
+        stream: &'a Stream,
+        limit: Option<Duration>,
+        until: Option<Now>,
+    ) -> Self {
+        Self { stream, limit, until, waits: Cell::new(0), cut: Cell::new(Cut::Read) }
     }
 
     pub(super) const fn stream(&self) -> &'a Stream {
@@ -42,18 +49,32 @@ impl<'a> Waiting<'a> {
 
     /// Begins to wait for the client: to send ([`Cut::Read`]: it can still be told that it was too
     /// slow) or to take what we send ([`Cut::Both`]).
-    pub(super) fn begin(&self, now: clock::Now, cut: Cut) {
-        let cut = if self.waits.get() == 0 { cut } else { Cut::Both };
+    pub(super) fn begin(&self, now: Now, cut: Cut) {
+        self.cut.set(if self.is_waiting() { Cut::Both } else { cut });
         self.waits.set(self.waits.get() + 1);
-        if let Some(limit) = self.limit {
-            self.stream.deadline.arm(now.after(limit), Why::Client, cut);
+        self.again(now);
+    }
+
+    /// The client did a part of what it is waited for.
+    pub(super) fn again(&self, now: Now) {
+        if let (Cut::Both, Some(limit), None) = (self.cut.get(), self.limit, self.until) {
+            self.stream.deadline.arm_sending(now, limit);
+            return;
+        }
+        let due = self.limit.map(|limit| now.after(limit));
+        let due = match (due, self.until) {
+            (Some(due), Some(until)) => Some(due.min(until)),
+            (due, until) => due.or(until),
+        };
+        if let Some(due) = due {
+            self.stream.deadline.arm(due, Why::Client, self.cut.get());
         }
     }
 
     /// The client did what it was waited for.
     pub(super) fn end(&self) {
         self.waits.set(self.waits.get().saturating_sub(1));
-        if self.waits.get() == 0 {
+        if !self.is_waiting() {
             self.stream.deadline.disarm();
         }
     }
@@ -87,6 +108,7 @@ impl Upload<'_> {
         client: &Waiting<'_>,
         upstream: &Stream,
         patience: &Patience<'_>,
+        stop: &Stop,
     ) -> Result<(), Fault> {
         loop {
             if !self.buf.is_empty() {
@@ -106,7 +128,7 @@ impl Upload<'_> {
             let mut room = std::mem::replace(self.buf, Buf::sized(0));
             room.renew();
             client.begin(clock::now(), Cut::Read);
-            let (read, back) = client.stream().read(room).await;
+            let (read, back) = client.stream().read_until(room, stop).await;
             client.end();
             *self.buf = back;
             if !matches!(read, Ok(1..)) {

@@ -68,6 +68,15 @@ pub enum Send {
     HeadOnly,
 }
 
+/// Whether a response says how long its body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// It does.
+    Told,
+    /// It does not: it answers a `HEAD`, and the body is not known.
+    Untold,
+}
+
 /// The most bytes [`Rendered::write`] adds to head and body.
 pub const EXTRA_MAX: usize = 96;
 
@@ -93,9 +102,9 @@ impl Rendered {
     /// A response with these header lines (each ending in CRLF, none about length or framing) and
     /// this body.
     #[must_use]
-    pub fn from_bytes(status: u16, lines: &[u8], body: &[u8]) -> Self {
-        let length = format!("content-length: {}\r\n", body.len());
-        let length = if bodiless(status) { "" } else { &length };
+    pub fn from_bytes(status: u16, lines: &[u8], body: &[u8], length: Length) -> Self {
+        let told = format!("content-length: {}\r\n", body.len());
+        let length = if bodiless(status) || length == Length::Untold { "" } else { &told };
         let line = format!("HTTP/1.1 {status} {}\r\n", reason(status));
         let head = [line.as_bytes(), lines, length.as_bytes()].concat();
         let body = if bodiless(status) { &[] } else { body };

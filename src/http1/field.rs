@@ -34,6 +34,10 @@ pub enum Kind {
     Forwarding,
 }
 
+impl Kind {
+    const COUNT: usize = Self::Forwarding as usize + 1;
+}
+
 /// One field.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -51,11 +55,18 @@ pub struct Fields {
     list: Vec<Field>,
     /// Where the field lines end: the offset of the blank line.
     end: usize,
+    /// By kind: the value of the first field of it.
+    first: [Option<Span>; Kind::COUNT],
+    /// By kind: a bit where there is more than one.
+    twice: u16,
 }
 
 /// A field breaks a rule of framing, or stands twice where it may stand once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault;
+
+/// The longest field name: longer ones have wrapped length fields elsewhere (CVE-2021-40346).
+const NAME_MAX: usize = 256;
 
 /// The longest `Content-Length` that is believed: 10^15 bytes.
 const LENGTH_DIGITS: usize = 16;
@@ -64,7 +75,7 @@ impl Fields {
     /// A list with room for every head that is accepted.
     #[must_use]
     pub fn new() -> Self {
-        Self { list: Vec::with_capacity(super::head::HEADERS_MAX), end: 0 }
+        Self { list: Vec::with_capacity(super::head::HEADERS_MAX), ..Self::default() }
     }
 
     /// The fields, in the order they were sent.
@@ -88,35 +99,55 @@ impl Fields {
         len: usize,
     ) -> Result<(), Fault> {
         self.list.clear();
+        (self.first, self.twice) = ([None; Kind::COUNT], 0);
         self.end = len.saturating_sub(2);
         for (name, value) in lines {
+            if name.len() > NAME_MAX {
+                return Err(Fault);
+            }
             let kind = kind(name)?;
             let (name, value) = (Span::of(name, bytes), Span::of(value, bytes));
             if !line_ends_before(name.start(), bytes) {
                 return Err(Fault);
             }
             self.list.push(Field { name, value, kind });
+            if let Some(first) = self.first.get_mut(kind as usize) {
+                self.twice |= u16::from(first.is_some()) << (kind as u16);
+                first.get_or_insert(value);
+            }
         }
         let blank = bytes.get(self.end..len) == Some(b"\r\n");
         if blank && line_ends_before(self.end, bytes) { Ok(()) } else { Err(Fault) }
     }
 
     /// The length that has to be written anew, because it was not written in its plainest form
-    /// (leading zeros are allowed, and read in more than one way).
+    /// (leading zeros, tabs and extra blanks are allowed, and read in more than one way).
     pub(super) fn odd_length(&self, bytes: &[u8]) -> Option<u64> {
-        let value = self.only(Kind::ContentLength).ok()??.of_bytes(bytes);
-        if value.len() > 1 && value.first() == Some(&b'0') { length(value) } else { None }
+        let (plain, value) = self.written(Kind::ContentLength, bytes)?;
+        let padded = value.len() > 1 && value.first() == Some(&b'0');
+        if plain && !padded { None } else { length(value) }
+    }
+
+    /// Whether the transfer coding has to be written anew, for the same reason.
+    pub(super) fn odd_coding(&self, bytes: &[u8]) -> bool {
+        self.written(Kind::TransferEncoding, bytes).is_some_and(|(plain, _)| !plain)
+    }
+
+    /// The only field of `kind`: whether one blank and nothing else stands around its value.
+    fn written<'b>(&self, kind: Kind, bytes: &'b [u8]) -> Option<(bool, &'b [u8])> {
+        let value = self.only(kind).ok()??;
+        let before = value.start().checked_sub(2).and_then(|at| bytes.get(at..value.start()));
+        let after = bytes.get(value.end()..value.end() + 2);
+        let plain = before == Some(b": ") && after == Some(b"\r\n");
+        Some((plain, value.of_bytes(bytes)))
     }
 
     /// The value of the field of `kind`, if there is one; more than one is a fault.
     pub fn only(&self, kind: Kind) -> Result<Option<Span>, Fault> {
-        let mut found = None;
-        for field in &self.list {
-            if field.kind == kind && found.replace(field.value).is_some() {
-                return Err(Fault);
-            }
+        if self.twice & 1 << (kind as u16) != 0 {
+            return Err(Fault);
         }
-        Ok(found)
+        Ok(self.first.get(kind as usize).copied().flatten())
     }
 
     /// Whether the sender lets the connection go on (RFC 9112 §9.3).
@@ -164,7 +195,11 @@ impl Fields {
     }
 
     fn connection_tokens<'b>(&self, bytes: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+        // Most heads have none: then nothing is looked through.
+        let any = self.first.get(Kind::Connection as usize).is_some_and(Option::is_some);
         self.list
+            .get(..if any { self.list.len() } else { 0 })
+            .unwrap_or_default()
             .iter()
             .filter(|field| field.kind == Kind::Connection)
             .flat_map(|field| field.value.of_bytes(bytes).split(|&byte| byte == b','))

@@ -222,6 +222,10 @@ pub fn response(
     asked: Asked,
     fields: &mut Fields,
 ) -> Result<Option<Response>, ResponseFault> {
+    // httparse passes over empty lines; a client would be sent them.
+    if !bytes.iter().zip(b"HTTP/1.").all(|(is, ought)| is == ought) {
+        return Err(ResponseFault);
+    }
     let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();

@@ -69,6 +69,8 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("GET / HTTP/1.1|Host: u@a||", 400),
         ("GET / HTTP/1.1|Host: a/b||", 400),
         ("GET / HTTP/1.1|Host: a:8x||", 400),
+        ("GET / HTTP/1.1|Host: a:65536||", 400),
+        ("GET http://u@b/ HTTP/1.0||", 400),
         ("GET / HTTP/1.1|Host:||", 400),
         ("GET http://b/ HTTP/1.1|Host: a||", 400),
         ("GET admin HTTP/1.1|Host: a||", 400),
@@ -146,6 +148,7 @@ fn a_response_ends_by_its_status_its_question_and_its_length() {
         "HTTP/1.1 600 OK\r\n\r\n",
         "HTTP/1.1 200 OK\nContent-Length: 7\n\n",
         "nonsense\r\n\r\n",
+        "\r\nHTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n",
     ] {
         assert_eq!(answer(bad, Asked::Body).err(), Some(ResponseFault), "{bad:?}");
     }
@@ -182,6 +185,13 @@ fn a_length_is_passed_on_in_its_plainest_form() {
     let len = writer.finish().unwrap();
     let written = std::str::from_utf8(&place[..len]).unwrap();
     assert!(written.starts_with("host: a\r\nB: 1\r\ncontent-length: 3\r\n"), "{written}");
+    let bytes = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tchunked\r\n\r\n";
+    request(bytes.as_bytes(), &BOUNDS, &mut fields).unwrap().unwrap();
+    let mut writer = Writer::new(&mut place);
+    rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
+    let len = writer.finish().unwrap();
+    let written = std::str::from_utf8(&place[..len]).unwrap();
+    assert!(written.starts_with("host: a\r\ntransfer-encoding: chunked\r\n"), "{written}");
 }
 
 #[test]

@@ -94,6 +94,19 @@ pub fn request_fields(
     }
 }
 
+/// Writes a part of a path as a value of a query: what would end the value there is escaped.
+pub fn query_value(writer: &mut Writer<'_>, value: &[u8]) {
+    for byte in value {
+        match byte {
+            b'&' => writer.put(b"%26"),
+            b';' => writer.put(b"%3B"),
+            b'=' => writer.put(b"%3D"),
+            b'+' => writer.put(b"%2B"),
+            byte => writer.put(&[*byte]),
+        }
+    }
+}
+
 /// What the client is told about its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Say {
@@ -134,8 +147,9 @@ pub fn response_head(
     copy(writer, fields, bytes, |field| match field.kind {
         Kind::Hop | Kind::Connection => false,
         Kind::TransferEncoding => body == BodyForm::AsSent,
+        // RFC 9110 §8.6: a 204 has none, and who believes it waits for a body.
+        Kind::ContentLength => response.status != 204,
         Kind::EndToEnd
-        | Kind::ContentLength
         | Kind::Host
         | Kind::Expect
         | Kind::Accept
@@ -152,10 +166,13 @@ pub fn response_head(
 /// Copies the field lines that `keep` keeps, neighbours together.
 fn copy(writer: &mut Writer<'_>, fields: &Fields, bytes: &[u8], keep: impl Fn(&Field) -> bool) {
     let nominates = fields.nominates(bytes);
-    let odd = fields.odd_length(bytes);
+    let kept = |kind: Kind| fields.list().iter().any(|field| field.kind == kind && keep(field));
+    let length = fields.odd_length(bytes).filter(|_| kept(Kind::ContentLength));
+    let coding = fields.odd_coding(bytes) && kept(Kind::TransferEncoding);
     let keep = |field: &Field| {
         keep(field)
-            && !(odd.is_some() && field.kind == Kind::ContentLength)
+            && !(length.is_some() && field.kind == Kind::ContentLength)
+            && !(coding && field.kind == Kind::TransferEncoding)
             && !(nominates && fields.is_nominated(field, bytes))
     };
     let list = fields.list();
@@ -168,7 +185,10 @@ fn copy(writer: &mut Writer<'_>, fields: &Fields, bytes: &[u8], keep: impl Fn(&F
         run = list.get(index + 1).map_or(fields.end(), |next| next.name.start());
     }
     writer.put(bytes.get(run..fields.end()).unwrap_or_default());
-    if let Some(length) = odd {
+    if coding {
+        writer.put(b"transfer-encoding: chunked\r\n");
+    }
+    if let Some(length) = length {
         writer.put(b"content-length: ");
         writer.put(super::answer::decimal(length, &mut [0; 20]));
         writer.put(b"\r\n");

@@ -51,7 +51,10 @@ pub(super) fn host(
 ) -> Result<Span, RequestFault> {
     let host = match (fields.only(Kind::Host), version) {
         (Ok(Some(host)), _) => host,
-        (Ok(None), Version::Http10) => return Ok(authority.unwrap_or_default()),
+        (Ok(None), Version::Http10) => match authority {
+            Some(authority) => authority,
+            None => return Ok(Span::default()),
+        },
         (Ok(None), Version::Http11) | (Err(field::Fault), _) => {
             return Err(RequestFault::Malformed);
         }
@@ -87,6 +90,6 @@ fn is_host(text: &[u8]) -> bool {
     !name.is_empty()
         && name.len() <= 255
         && name.iter().all(plain)
-        && digits.len() <= 5
         && digits.iter().all(u8::is_ascii_digit)
+        && (digits.is_empty() || field::length(digits).is_some_and(|port| port <= 65_535))
 }

@@ -19,77 +19,22 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use super::wheel::{Buckets, NEVER, NONE, Sending};
+pub use super::wheel::{Cut, Why};
 use crate::clock::{self, Now};
-
-/// Why a socket was shut down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// A request head did not arrive whole in time.
-    Head,
-    /// A connection at rest stayed at rest.
-    Idle,
-    /// The client stalled: its body, or its reading of ours.
-    Client,
-    /// The upstream stayed silent.
-    Silent,
-    /// The time limit of the whole exchange ran out.
-    Exchange,
-    /// A closed connection's last bytes were not taken in time.
-    Linger,
-    /// The process is shutting down.
-    Drain,
-}
-
-/// What is shut down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// Reading: a pending read returns as at end of file; a response can still be sent.
-    Read,
-    /// Both ways.
-    Both,
-}
-
-const LEVELS: usize = 6; // 64^6 ms: two years
-const BITS: u32 = 6;
-const BUCKETS: usize = 1 << BITS;
-const NONE: u32 = u32::MAX;
-const NEVER: u64 = u64::MAX;
 
 /// The deadlines of one core.
 pub struct Wheel {
-    inner: RefCell<Inner>,
+    inner: RefCell<Buckets>,
     driver: RefCell<Option<Waker>>,
     /// When the driver sleeps until; an earlier deadline wakes it.
     wakes: Cell<u64>,
 }
 
-struct Inner {
-    /// The tick up to which everything has been looked at.
-    elapsed: u64,
-    heads: [[u32; BUCKETS]; LEVELS],
-    occupied: [u64; LEVELS],
-    slots: Vec<Slot>,
-    free: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Slot {
-    fd: RawFd,
-    /// When to cut; [`NEVER`] while nothing is awaited.
-    due: u64,
-    /// Where the slot is filed; [`NEVER`] when it is not.
-    filed: u64,
-    why: Why,
-    cut: Cut,
-    fired: Option<Why>,
-    next: u32,
-    previous: u32,
-}
-
 /// A socket's place on the wheel; leaves it when dropped.
 pub struct Deadline {
     wheel: Rc<Wheel>,
-    slot: u32,
+    slot: Cell<u32>,
 }
 
 impl Wheel {
@@ -97,13 +42,7 @@ impl Wheel {
     #[must_use]
     pub fn new(now: Now) -> Rc<Self> {
         Rc::new(Self {
-            inner: RefCell::new(Inner {
-                elapsed: now.millis(),
-                heads: [[NONE; BUCKETS]; LEVELS],
-                occupied: [0; LEVELS],
-                slots: Vec::new(),
-                free: NONE,
-            }),
+            inner: RefCell::new(Buckets::new(now.millis())),
             driver: RefCell::new(None),
             wakes: Cell::new(NEVER),
         })
@@ -112,18 +51,20 @@ impl Wheel {
     /// A place for the socket `fd`, at rest.
     #[must_use]
     pub fn enter(self: &Rc<Self>, fd: RawFd) -> Deadline {
-        Deadline { wheel: Rc::clone(self), slot: self.inner.borrow_mut().insert(fd) }
+        let slot = Cell::new(self.inner.borrow_mut().insert(fd));
+        Deadline { wheel: Rc::clone(self), slot }
     }
 
-    /// Cuts every socket that is at rest (armed with [`Why::Idle`], due or not).
-    pub fn cut_idle(&self) {
+    /// Cuts every socket that is at rest (armed with [`Why::Idle`], due or not). A new connection,
+    /// whose first request may be on its way, is given until `grace`.
+    pub fn cut_idle(&self, grace: Now) {
         let mut inner = self.inner.borrow_mut();
-        for slot in &mut inner.slots {
-            if slot.fd >= 0 && slot.why == Why::Idle && slot.fired.is_none() {
-                slot.why = Why::Drain;
-                slot.fire();
-            }
+        for index in 0..u32::try_from(inner.slots.len()).unwrap_or(NONE) {
+            inner.cut_idle(index, grace.millis_up());
         }
+        let tick = inner.next();
+        drop(inner);
+        self.wake_for(tick);
     }
 
     /// Cuts what is due at `now`; returns the tick to look again at.
@@ -178,6 +119,19 @@ impl Deadline {
         self.set(due.millis_up(), why, cut);
     }
 
+    /// From now on the socket is cut when, for `limit`, its peer takes nothing of what was sent.
+    /// The kernel tells a sender only in large lumps that there is room again, so the queue is
+    /// looked at halfway: the peer of a full queue that shortens is slow, not gone.
+    #[inline]
+    pub fn arm_sending(&self, now: Now, limit: Duration) {
+        let half = limit / 2;
+        let half_ms = u64::try_from(half.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.set(now.after(half).millis_up(), Why::Client, Cut::Both);
+        if let Some(slot) = self.wheel.inner.borrow_mut().slots.get_mut(self.slot.get() as usize) {
+            slot.sending = Some(Sending { half_ms, queued: None });
+        }
+    }
+
     /// Names what is awaited without an end: only a drain can cut it.
     #[inline]
     pub fn rest(&self, why: Why) {
@@ -193,16 +147,17 @@ impl Deadline {
     /// Why the socket was cut, if it was.
     #[must_use]
     pub fn fired(&self) -> Option<Why> {
-        self.wheel.inner.borrow().slots.get(self.slot as usize).and_then(|slot| slot.fired)
+        self.wheel.inner.borrow().slots.get(self.slot.get() as usize).and_then(|it| it.fired)
     }
 
     fn set(&self, due: u64, why: Why, cut: Cut) {
         let mut inner = self.wheel.inner.borrow_mut();
-        let Some(slot) = inner.slots.get_mut(self.slot as usize) else { return };
-        (slot.due, slot.why, slot.cut) = (due, why, cut);
+        let index = self.slot.get();
+        let Some(slot) = inner.slots.get_mut(index as usize) else { return };
+        (slot.due, slot.why, slot.cut, slot.sending) = (due, why, cut, None);
         if due < slot.filed {
-            inner.unlink(self.slot);
-            inner.file(self.slot, due);
+            inner.unlink(index);
+            inner.file(index, due);
             let tick = inner.next();
             drop(inner);
             self.wheel.wake_for(tick);
@@ -210,168 +165,20 @@ impl Deadline {
     }
 }
 
+impl Deadline {
+    /// Takes the socket off the wheel for good: before it is closed, so that its number, given to
+    /// another, is never cut for this one's sake.
+    pub(super) fn leave(&self) {
+        let slot = self.slot.replace(NONE);
+        if slot != NONE {
+            self.wheel.inner.borrow_mut().remove(slot);
+        }
+    }
+}
+
 impl Drop for Deadline {
     fn drop(&mut self) {
-        self.wheel.inner.borrow_mut().remove(self.slot);
-    }
-}
-
-impl Inner {
-    fn insert(&mut self, fd: RawFd) -> u32 {
-        let slot = Slot {
-            fd,
-            due: NEVER,
-            filed: NEVER,
-            why: Why::Client,
-            cut: Cut::Both,
-            fired: None,
-            next: NONE,
-            previous: NONE,
-        };
-        let index = self.free;
-        if let Some(place) = self.slots.get_mut(index as usize) {
-            self.free = place.next;
-            *place = slot;
-            return index;
-        }
-        self.slots.push(slot);
-        u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
-    }
-
-    fn remove(&mut self, index: u32) {
-        self.unlink(index);
-        let free = self.free;
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.fd = -1;
-            slot.due = NEVER;
-            slot.next = free;
-            self.free = index;
-        }
-    }
-
-    /// The level and bucket of `tick`: the level is where it first differs from the elapsed time.
-    fn place(&self, tick: u64) -> (usize, usize) {
-        let differs = (tick ^ self.elapsed) | (BUCKETS as u64 - 1);
-        let level = ((63 - differs.leading_zeros()) / BITS).min(LEVELS as u32 - 1);
-        let bucket = tick >> (level * BITS) & (BUCKETS as u64 - 1);
-        (level as usize, usize::try_from(bucket).unwrap_or(0))
-    }
-
-    fn file(&mut self, index: u32, due: u64) {
-        // A tick that is past or passing fires at the next look; one beyond the wheel waits there.
-        let span = 1u64 << (BITS * LEVELS as u32);
-        let tick = due.clamp(self.elapsed + 1, self.elapsed + span - 1);
-        let (level, bucket) = self.place(tick);
-        let Some(head) = self.heads.get_mut(level).and_then(|row| row.get_mut(bucket)) else {
-            return;
-        };
-        let old = std::mem::replace(head, index);
-        if let Some(mask) = self.occupied.get_mut(level) {
-            *mask |= 1 << bucket;
-        }
-        if let Some(next) = self.slots.get_mut(old as usize) {
-            next.previous = index;
-        }
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            (slot.filed, slot.next, slot.previous) = (tick, old, NONE);
-        }
-    }
-
-    fn unlink(&mut self, index: u32) {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
-        if slot.filed == NEVER {
-            return;
-        }
-        let (filed, next, previous) = (slot.filed, slot.next, slot.previous);
-        (slot.filed, slot.next, slot.previous) = (NEVER, NONE, NONE);
-        if let Some(after) = self.slots.get_mut(next as usize) {
-            after.previous = previous;
-        }
-        if let Some(before) = self.slots.get_mut(previous as usize) {
-            before.next = next;
-            return;
-        }
-        // It was the first of its bucket. Which one that is was decided against an earlier elapsed
-        // time, so ask the levels: only one bucket can hold it as its head.
-        for level in 0..LEVELS {
-            let bucket = filed >> (level as u32 * BITS) & (BUCKETS as u64 - 1);
-            let bucket = usize::try_from(bucket).unwrap_or(0);
-            let head = self.heads.get_mut(level).and_then(|row| row.get_mut(bucket));
-            if let Some(head) = head.filter(|head| **head == index) {
-                *head = next;
-                if next == NONE
-                    && let Some(mask) = self.occupied.get_mut(level)
-                {
-                    *mask &= !(1 << bucket);
-                }
-                return;
-            }
-        }
-    }
-
-    /// The next tick at which a bucket has to be looked at.
-    fn next(&self) -> u64 {
-        let mut best = NEVER;
-        for (level, mask) in self.occupied.iter().enumerate() {
-            if *mask == 0 {
-                continue;
-            }
-            let shift = level as u32 * BITS;
-            let here = u32::try_from(self.elapsed >> shift & (BUCKETS as u64 - 1)).unwrap_or(0);
-            // Buckets are asked in the order in which time reaches them, from the one after `here`.
-            let ahead = mask.rotate_right((here + 1) % BUCKETS as u32).trailing_zeros() + 1;
-            let tick = ((self.elapsed >> shift) + u64::from(ahead)) << shift;
-            best = best.min(tick);
-        }
-        best
-    }
-
-    fn advance(&mut self, now: u64) {
-        loop {
-            let tick = self.next();
-            if tick > now {
-                break;
-            }
-            self.elapsed = tick;
-            self.look_at(tick);
-        }
-        self.elapsed = self.elapsed.max(now);
-    }
-
-    /// Takes every bucket that begins at `tick`: fires what is due, files the rest anew.
-    fn look_at(&mut self, tick: u64) {
-        for level in (0..LEVELS).rev() {
-            let shift = level as u32 * BITS;
-            if tick & ((1u64 << shift) - 1) != 0 {
-                continue;
-            }
-            let bucket = usize::try_from(tick >> shift & (BUCKETS as u64 - 1)).unwrap_or(0);
-            let Some(head) = self.heads.get_mut(level).and_then(|row| row.get_mut(bucket)) else {
-                continue;
-            };
-            let mut index = std::mem::replace(head, NONE);
-            if let Some(mask) = self.occupied.get_mut(level) {
-                *mask &= !(1 << bucket);
-            }
-            while let Some(slot) = self.slots.get_mut(index as usize) {
-                let (current, due) = (index, slot.due);
-                index = slot.next;
-                (slot.filed, slot.next, slot.previous) = (NEVER, NONE, NONE);
-                if due <= tick {
-                    slot.fire();
-                } else if due != NEVER {
-                    self.file(current, due);
-                }
-            }
-        }
-    }
-}
-
-impl Slot {
-    fn fire(&mut self) {
-        self.due = NEVER;
-        self.fired = Some(self.why);
-        super::stream::cut(self.fd, self.cut);
+        self.leave();
     }
 }
 

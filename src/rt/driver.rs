@@ -10,8 +10,10 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use io_uring::{IoUring, opcode};
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
@@ -209,6 +211,17 @@ fn pause() {
 /// Runs `task` beside everything else on this core.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
     monoio::spawn(task);
+}
+
+/// Runs a chore of the core for as long as the core lives: one that panics is begun anew, where the
+/// runtime would let the panic end the core.
+pub fn keep<F: Future<Output = ()> + 'static>(what: &'static str, begin: impl Fn() -> F + 'static) {
+    spawn(async move {
+        while AssertUnwindSafe(begin()).catch_unwind().await.is_err() {
+            log::error!("{what} panicked, and is begun anew");
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
 }
 
 /// Waits on a core. For the core's own chores: a connection's deadlines are on the wheel.

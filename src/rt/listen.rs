@@ -6,15 +6,18 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_macros, reason = "cold: per connection")]
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use monoio::io::Canceller;
+use monoio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::deadline::Wheel;
+use super::deadline::{Cut, Wheel};
 use super::stream::Stream;
 
 /// Connections the kernel holds for us while a core is busy.
@@ -69,6 +72,11 @@ fn socket(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
 /// One core's end of a listening socket.
 pub struct Listener {
     canceller: Canceller,
+    stopping: Rc<Cell<bool>>,
+    /// The same socket, to take what has queued up on it when accepting stops.
+    socket: TcpListener,
+    take: Rc<dyn Fn(Stream, SocketAddr)>,
+    wheel: Rc<Wheel>,
 }
 
 impl Listener {
@@ -78,18 +86,19 @@ impl Listener {
         wheel: &Rc<Wheel>,
         take: impl Fn(Stream, SocketAddr) + 'static,
     ) -> io::Result<Self> {
-        let listener = Rc::new(monoio::net::TcpListener::from_std(socket)?);
+        let stopping = Rc::new(Cell::new(false));
         let canceller = Canceller::new();
-        let take = Rc::new(take);
+        let take: Rc<dyn Fn(Stream, SocketAddr)> = Rc::new(take);
+        let listener = Rc::new(monoio::net::TcpListener::from_std(socket.try_clone()?)?);
         for _ in 0..ACCEPTS {
             let (listener, wheel, take) =
                 (Rc::clone(&listener), Rc::clone(wheel), Rc::clone(&take));
-            let handle = canceller.handle();
+            let (handle, stopping) = (canceller.handle(), Rc::clone(&stopping));
             monoio::spawn(async move {
                 loop {
                     match listener.cancelable_accept(handle.clone()).await {
                         Ok((tcp, peer)) => take(Stream::new(tcp, &wheel), peer),
-                        Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => return,
+                        Err(_) if stopping.get() => return,
                         Err(error) if is_passing(&error) => {}
                         Err(error) => {
                             log::warn!("accepting pauses: {error}");
@@ -99,12 +108,23 @@ impl Listener {
                 }
             });
         }
-        Ok(Self { canceller })
+        Ok(Self { canceller, stopping, socket, take, wheel: Rc::clone(wheel) })
     }
 
-    /// Stops accepting. A connection that was accepted in the same moment is still served.
+    /// Stops accepting. What has connected by then is still served: it is taken off the queue
+    /// before the socket goes.
     pub fn stop(self) {
+        self.stopping.set(true);
         self.canceller.cancel();
+        // The socket does not block, so this ends with the queue.
+        while let Ok((tcp, peer)) = self.socket.accept() {
+            let adopted = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp));
+            if let Ok(tcp) = adopted {
+                (self.take)(Stream::new(tcp, &self.wheel), peer);
+            }
+        }
+        // On epoll a cancelled accept is only noticed when something happens on its socket.
+        super::stream::cut(self.socket.as_raw_fd(), Cut::Read);
     }
 }
 

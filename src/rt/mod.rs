@@ -13,3 +13,4 @@ pub mod driver;
 pub mod listen;
 pub mod mailbox;
 pub mod stream;
+mod wheel;

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use monoio::buf::IoBuf;
-use monoio::io::{AsyncReadRent, AsyncWriteRent};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent, Canceller};
 use monoio::net::TcpStream;
 
 use super::buffer::Buf;
@@ -95,8 +95,23 @@ impl Stream {
         back
     }
 
+    /// As [`Stream::read`], but gives up when `stop` is given, with an error and nothing lost.
+    pub async fn read_until(&self, buf: Buf, stop: &Stop) -> (io::Result<usize>, Buf) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        // SAFETY: as in `read`.
+        let tcp = unsafe { &mut *self.tcp.get() };
+        let back = tcp.cancelable_read(buf, stop.handle.clone()).await;
+        self.in_flight.set(self.in_flight.get() - 1);
+        back
+    }
+
     /// Sends the filled part of `buf` whole. The buffer comes back as it went, to be sent again.
     pub async fn write(&self, buf: Buf) -> (io::Result<()>, Buf) {
+        self.write_watched(buf, || {}).await
+    }
+
+    /// As [`Stream::write`]; `progress` is called whenever the peer has taken a part.
+    pub async fn write_watched(&self, buf: Buf, progress: impl Fn()) -> (io::Result<()>, Buf) {
         let mut sending = Sending { buf, sent: 0 };
         loop {
             self.in_flight.set(self.in_flight.get() + 1);
@@ -114,6 +129,7 @@ impl Stream {
             if sending.sent >= sending.buf.len() {
                 return (Ok(()), sending.buf);
             }
+            progress();
         }
     }
 
@@ -161,6 +177,14 @@ impl Stream {
     }
 }
 
+/// Bytes sent that the peer has not acknowledged.
+pub(super) fn queued(fd: RawFd) -> u32 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one `int`.
+    unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
+    u32::try_from(bytes).unwrap_or(0)
+}
+
 /// Shuts a socket down; a descriptor that is none (`-1`) is left alone.
 pub(super) fn cut(fd: RawFd, how: Cut) {
     let how = match how {
@@ -168,13 +192,14 @@ pub(super) fn cut(fd: RawFd, how: Cut) {
         Cut::Both => libc::SHUT_RDWR,
     };
     if fd >= 0 {
-        // SAFETY: a system call; the slot that names `fd` leaves the wheel before `fd` is closed.
+        // SAFETY: a system call; a slot that names `fd` leaves the wheel before `fd` is closed.
         unsafe { libc::shutdown(fd, how) };
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.deadline.leave();
         // SAFETY: `tcp` is taken once, here, and not touched again.
         let tcp = unsafe { ManuallyDrop::take(&mut self.tcp) }.into_inner();
         // The runtime would close through the ring, at the price of two operations more. With
@@ -186,6 +211,34 @@ impl Drop for Stream {
             // What is still in the kernel comes back at once, and the runtime closes the socket.
             self.cut(Cut::Both);
         }
+    }
+}
+
+/// The word that ends a [`Stream::read_until`]. Costs an allocation: not for the warm path.
+pub struct Stop {
+    canceller: Cell<Option<Canceller>>,
+    handle: CancelHandle,
+}
+
+impl Stop {
+    /// A word that has not been given.
+    #[must_use]
+    pub fn new() -> Self {
+        let canceller = Canceller::new();
+        Self { handle: canceller.handle(), canceller: Cell::new(Some(canceller)) }
+    }
+
+    /// Gives it: the read that waits ends, and every later one at once.
+    pub fn give(&self) {
+        if let Some(canceller) = self.canceller.take() {
+            canceller.cancel();
+        }
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -113,10 +113,10 @@ impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
     }
 
     fn service(&mut self, service: &'c config::Service) -> Service {
-        let pieces: Box<[Piece]> = service.url.pieces.iter().map(piece).collect();
+        let pieces = pieces(&service.url.pieces);
         let literal = |piece: &Piece| match piece {
             Piece::Literal(bytes) => bytes.len(),
-            Piece::Capture(_) => 0,
+            Piece::Capture(_) | Piece::QueryCapture(_) => 0,
         };
         Service {
             name: service.name.as_str().into(),
@@ -160,11 +160,18 @@ impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
     }
 }
 
-fn piece(piece: &config::Piece) -> Piece {
-    match piece {
-        config::Piece::Literal(text) => Piece::Literal(text.as_bytes().into()),
+/// A template's pieces; what stands behind its `?` is query.
+fn pieces(template: &[config::Piece]) -> Box<[Piece]> {
+    let mut in_query = false;
+    let piece = |piece: &config::Piece| match piece {
+        config::Piece::Literal(text) => {
+            in_query |= text.contains('?');
+            Piece::Literal(text.as_bytes().into())
+        }
+        config::Piece::Capture(nth) if in_query => Piece::QueryCapture(*nth),
         config::Piece::Capture(nth) => Piece::Capture(*nth),
-    }
+    };
+    template.iter().map(piece).collect()
 }
 
 fn rendered(answer: &config::Answer) -> Rendered {

@@ -124,6 +124,8 @@ pub enum Piece {
     Literal(Box<[u8]>),
     /// The n-th capture of the route's path.
     Capture(usize),
+    /// The same in the query, where some bytes that are plain in a path would end the value.
+    QueryCapture(usize),
 }
 
 /// A host and port that requests go to.

@@ -20,6 +20,9 @@ pub fn clean(path: &[u8], rules: PathRules) -> bool {
         let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Refused);
         match class {
             Class::Plain => segment = Dots::Other,
+            // Upstreams that cut parameters off a segment see a dot segment in `..;a`.
+            Class::Semicolon if segment.is_dot_segment() => return false,
+            Class::Semicolon => segment = Dots::Other,
             Class::Dot => segment = segment.more(),
             Class::Slash if segment.is_dot_segment() => return false,
             Class::Slash if rules == PathRules::Strict && before == b'/' => return false,
@@ -43,6 +46,7 @@ pub fn clean(path: &[u8], rules: PathRules) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Plain,
+    Semicolon,
     Dot,
     Slash,
     Escape,
@@ -60,6 +64,7 @@ const CLASSES: [Class; 256] = {
     classes[b'\\' as usize] = Class::Refused;
     classes[b'#' as usize] = Class::Refused;
     classes[b'.' as usize] = Class::Dot;
+    classes[b';' as usize] = Class::Semicolon;
     classes[b'/' as usize] = Class::Slash;
     classes[b'%' as usize] = Class::Escape;
     classes

@@ -48,15 +48,6 @@ pub enum LeaseError {
     NoRoom,
 }
 
-/// How sure a parked connection must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// The request can be sent again if the connection turns out stale.
-    Recent,
-    /// It cannot: look first.
-    Looked,
-}
-
 /// What a lease needs beside its target.
 pub struct Dialling<'a> {
     /// This core.
@@ -69,23 +60,16 @@ pub struct Dialling<'a> {
     pub connect: Option<Duration>,
 }
 
-/// A parked connection younger than this is not looked at before use: one system call saved, at the
-/// risk of a retry.
-const RECENT: Duration = Duration::from_secs(1);
-
 /// A parked connection to the target, if there is one and no more than allowed are in use.
-pub fn reuse(pool: &Rc<Pool>, trust: Trust, now: Now, means: &Dialling<'_>) -> Option<Leased> {
+pub fn reuse(pool: &Rc<Pool>, now: Now, means: &Dialling<'_>) -> Option<Leased> {
     if pool.is_full() {
         return None;
     }
     loop {
         let (stream, since) = pool.take()?;
-        let age = now.since(since);
-        let fresh = match trust {
-            Trust::Recent => age < RECENT,
-            Trust::Looked => false,
-        };
-        if pool.is_aged(age) || !fresh && stream.peek() == Peek::Stale {
+        // Looked at each time, however young: bytes that nobody asked for would be taken for the
+        // answer to the next request.
+        if pool.is_aged(now.since(since)) || stream.peek() == Peek::Stale {
             continue;
         }
         means.process.count(means.core, Count::Reused);
@@ -122,7 +106,8 @@ impl Leased {
     /// this one: the response was framed and read to its end, the request was sent whole, and
     /// neither side asked to close.
     pub fn park(mut self, now: Now) {
-        if let Some(stream) = self.stream.take() {
+        // One that was cut in the same moment is no good.
+        if let Some(stream) = self.stream.take().filter(|it| it.deadline.fired().is_none()) {
             stream.deadline.disarm();
             self.pool.park(stream, now);
         }

@@ -8,15 +8,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::clock::Now;
 use crate::rt::stream::Stream;
-use crate::table::Table;
+use crate::table::{Table, Target};
 
 /// The idle connections to one target.
 pub struct Pool {
+    /// Where its connections lead.
+    addresses: Box<[SocketAddr]>,
     idle: RefCell<VecDeque<Parked>>,
     in_use: Cell<u32>,
     bounds: Cell<Bounds>,
@@ -51,13 +54,15 @@ impl Pools {
         let bounds = Bounds::of(table, cores);
         let mut known = std::mem::take(&mut *self.0.borrow_mut());
         let mut pools = self.0.borrow_mut();
-        let pool = |name: &str| {
-            let pool = known.remove(name).unwrap_or_else(|| Rc::new(Pool::new(bounds)));
+        let pool = |target: &Target| {
+            // Connections to where the name led before are not connections to the target.
+            let kept = known.remove(&target.name).filter(|pool| pool.addresses == target.addresses);
+            let pool = kept.unwrap_or_else(|| Rc::new(Pool::new(&target.addresses, bounds)));
             pool.bounds.set(bounds);
-            pools.insert(name.into(), Rc::clone(&pool));
+            pools.insert(target.name.clone(), Rc::clone(&pool));
             pool
         };
-        table.targets.iter().map(|target| &*target.name).map(pool).collect()
+        table.targets.iter().map(pool).collect()
     }
 
     /// Closes what has been idle for too long.
@@ -69,9 +74,9 @@ impl Pools {
 }
 
 impl Pool {
-    fn new(bounds: Bounds) -> Self {
+    fn new(addresses: &[SocketAddr], bounds: Bounds) -> Self {
         let idle = RefCell::new(VecDeque::with_capacity(bounds.idle_max.min(64)));
-        Self { idle, in_use: Cell::new(0), bounds: Cell::new(bounds) }
+        Self { addresses: addresses.into(), idle, in_use: Cell::new(0), bounds: Cell::new(bounds) }
     }
 
     /// The connection parked last, and when.

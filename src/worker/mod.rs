@@ -204,9 +204,9 @@ impl Crew {
 
 /// Each downstream connection may need one upstream; the rest is for listeners, the ring, files.
 const fn connections_max(files: u64) -> u64 {
-    const RESERVE: u64 = 256;
     const MOST: u64 = 65_536;
-    let half = files.saturating_sub(RESERVE) / 2;
+    let reserve = if files < 512 { files / 2 } else { 256 };
+    let half = (files - reserve) / 2;
     if half < 1 {
         1
     } else if half > MOST {
@@ -275,8 +275,9 @@ impl Hire {
             connections_max: self.connections_max,
         }));
         core.run(async move {
-            driver::spawn(wheel.run());
-            driver::spawn(sweep(Rc::clone(&means)));
+            driver::keep("the wheel", move || Rc::clone(&wheel).run());
+            let swept = Rc::clone(&means);
+            driver::keep("the sweep", move || sweep(Rc::clone(&swept)));
             let _ = says.send(Ok(ready));
             let listeners = RefCell::new(BTreeMap::new());
             let ended = mailbox.serve(|word| hear(word, &means, &listeners)).await;

@@ -32,6 +32,8 @@ pub(crate) struct Response {
 pub(crate) enum Broken {
     /// The connection ended, after these bytes of a response.
     Cut(Vec<u8>),
+    /// The peer reset after these bytes.
+    Reset(Vec<u8>),
     /// Nothing came within the deadline, after these bytes of a response.
     Silence(Vec<u8>),
     /// What came is not HTTP.
@@ -117,7 +119,8 @@ impl Client {
 
     /// Whether the peer has closed, without another byte.
     pub(crate) fn is_closed(&mut self) -> bool {
-        self.rest.is_empty() && matches!(self.more(), Err(Broken::Cut(_))) && self.rest.is_empty()
+        let empty = self.rest.is_empty();
+        empty && matches!(self.more(), Err(Broken::Cut(_) | Broken::Reset(_)))
     }
 
     /// Whether nothing comes and the connection stays open for `span`.
@@ -202,7 +205,7 @@ impl Client {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 Err(Broken::Silence(self.rest.clone()))
             }
-            Err(_) => Err(Broken::Cut(self.rest.clone())),
+            Err(_) => Err(Broken::Reset(self.rest.clone())),
         }
     }
 }

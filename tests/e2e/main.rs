@@ -33,6 +33,7 @@ mod failures;
 mod fanout;
 mod framing;
 mod headers;
+mod hostile;
 mod lifecycle;
 mod limits;
 mod reload;

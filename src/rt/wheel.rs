@@ -1,0 +1,280 @@
+//! The timing wheel itself: which socket is cut when.
+//!
+//! Enters: slots and ticks of a millisecond. Leaves: cut sockets. Six levels of 64 buckets, each
+//! bucket a list through the slots, so that filing, moving and leaving cost no memory and no
+//! search. Knows no task and no clock: `deadline` drives it.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
+
+use std::os::fd::RawFd;
+
+const LEVELS: usize = 6; // 64^6 ms: two years
+const BITS: u32 = 6;
+const BUCKETS: usize = 1 << BITS;
+pub(super) const NONE: u32 = u32::MAX;
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// Why a socket was shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A request head did not arrive whole in time.
+    Head,
+    /// A new connection said nothing.
+    Fresh,
+    /// A connection at rest stayed at rest.
+    Idle,
+    /// The client stalled: its body, or its reading of ours.
+    Client,
+    /// The upstream stayed silent.
+    Silent,
+    /// The time limit of the whole exchange ran out.
+    Exchange,
+    /// A closed connection's last bytes were not taken in time.
+    Linger,
+    /// The process is shutting down.
+    Drain,
+}
+
+/// What is shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Reading: a pending read returns as at end of file; a response can still be sent.
+    Read,
+    /// Both ways.
+    Both,
+}
+
+/// The buckets and the slots in them.
+pub(super) struct Buckets {
+    /// The tick up to which everything has been looked at.
+    elapsed: u64,
+    heads: [[u32; BUCKETS]; LEVELS],
+    occupied: [u64; LEVELS],
+    pub(super) slots: Vec<Slot>,
+    free: u32,
+}
+
+/// What is known of one socket.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) fd: RawFd,
+    /// When to cut; [`NEVER`] while nothing is awaited.
+    pub(super) due: u64,
+    /// A socket that we send on is cut only if its queue has not become shorter by then: half the
+    /// limit, and the queue at the last look.
+    pub(super) sending: Option<Sending>,
+    /// Where the slot is filed; [`NEVER`] when it is not.
+    pub(super) filed: u64,
+    pub(super) why: Why,
+    pub(super) cut: Cut,
+    pub(super) fired: Option<Why>,
+    next: u32,
+    previous: u32,
+}
+
+/// What is known of a socket that we send on.
+#[derive(Clone, Copy)]
+pub(super) struct Sending {
+    pub(super) half_ms: u64,
+    pub(super) queued: Option<u32>,
+}
+
+impl Buckets {
+    /// An empty wheel at `tick`.
+    pub(super) const fn new(tick: u64) -> Self {
+        Self {
+            elapsed: tick,
+            heads: [[NONE; BUCKETS]; LEVELS],
+            occupied: [0; LEVELS],
+            slots: Vec::new(),
+            free: NONE,
+        }
+    }
+
+    pub(super) fn insert(&mut self, fd: RawFd) -> u32 {
+        let slot = Slot {
+            fd,
+            due: NEVER,
+            sending: None,
+            filed: NEVER,
+            why: Why::Client,
+            cut: Cut::Both,
+            fired: None,
+            next: NONE,
+            previous: NONE,
+        };
+        let index = self.free;
+        if let Some(place) = self.slots.get_mut(index as usize) {
+            self.free = place.next;
+            *place = slot;
+            return index;
+        }
+        self.slots.push(slot);
+        u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
+    }
+
+    pub(super) fn remove(&mut self, index: u32) {
+        self.unlink(index);
+        let free = self.free;
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.fd = -1;
+            slot.due = NEVER;
+            slot.next = free;
+            self.free = index;
+        }
+    }
+
+    pub(super) fn cut_idle(&mut self, index: u32, grace: u64) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        if slot.fd < 0 || slot.fired.is_some() {
+            return;
+        }
+        if slot.why == Why::Idle {
+            slot.why = Why::Drain;
+            slot.fire();
+        } else if slot.why == Why::Fresh && grace < slot.due {
+            slot.due = grace;
+            self.unlink(index);
+            self.file(index, grace);
+        }
+    }
+
+    /// The level and bucket of `tick`: the level is where it first differs from the elapsed time.
+    fn place(&self, tick: u64) -> (usize, usize) {
+        let differs = (tick ^ self.elapsed) | (BUCKETS as u64 - 1);
+        let level = ((63 - differs.leading_zeros()) / BITS).min(LEVELS as u32 - 1);
+        let bucket = tick >> (level * BITS) & (BUCKETS as u64 - 1);
+        (level as usize, usize::try_from(bucket).unwrap_or(0))
+    }
+
+    pub(super) fn file(&mut self, index: u32, due: u64) {
+        // A tick that is past or passing fires at the next look; one beyond the wheel waits there.
+        let span = 1u64 << (BITS * LEVELS as u32);
+        let tick = due.clamp(self.elapsed + 1, self.elapsed + span - 1);
+        let (level, bucket) = self.place(tick);
+        let Some(head) = self.heads.get_mut(level).and_then(|row| row.get_mut(bucket)) else {
+            return;
+        };
+        let old = std::mem::replace(head, index);
+        if let Some(mask) = self.occupied.get_mut(level) {
+            *mask |= 1 << bucket;
+        }
+        if let Some(next) = self.slots.get_mut(old as usize) {
+            next.previous = index;
+        }
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            (slot.filed, slot.next, slot.previous) = (tick, old, NONE);
+        }
+    }
+
+    pub(super) fn unlink(&mut self, index: u32) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        if slot.filed == NEVER {
+            return;
+        }
+        let (filed, next, previous) = (slot.filed, slot.next, slot.previous);
+        (slot.filed, slot.next, slot.previous) = (NEVER, NONE, NONE);
+        if let Some(after) = self.slots.get_mut(next as usize) {
+            after.previous = previous;
+        }
+        if let Some(before) = self.slots.get_mut(previous as usize) {
+            before.next = next;
+            return;
+        }
+        // It was the first of its bucket. Which one that is was decided against an earlier elapsed
+        // time, so ask the levels: only one bucket can hold it as its head.
+        for level in 0..LEVELS {
+            let bucket = filed >> (level as u32 * BITS) & (BUCKETS as u64 - 1);
+            let bucket = usize::try_from(bucket).unwrap_or(0);
+            let head = self.heads.get_mut(level).and_then(|row| row.get_mut(bucket));
+            if let Some(head) = head.filter(|head| **head == index) {
+                *head = next;
+                if next == NONE
+                    && let Some(mask) = self.occupied.get_mut(level)
+                {
+                    *mask &= !(1 << bucket);
+                }
+                return;
+            }
+        }
+    }
+
+    /// The next tick at which a bucket has to be looked at.
+    pub(super) fn next(&self) -> u64 {
+        let mut best = NEVER;
+        for (level, mask) in self.occupied.iter().enumerate() {
+            if *mask == 0 {
+                continue;
+            }
+            let shift = level as u32 * BITS;
+            let here = u32::try_from(self.elapsed >> shift & (BUCKETS as u64 - 1)).unwrap_or(0);
+            // Buckets are asked in the order in which time reaches them, from the one after `here`.
+            let ahead = mask.rotate_right((here + 1) % BUCKETS as u32).trailing_zeros() + 1;
+            let tick = ((self.elapsed >> shift) + u64::from(ahead)) << shift;
+            best = best.min(tick);
+        }
+        best
+    }
+
+    pub(super) fn advance(&mut self, now: u64) {
+        loop {
+            let tick = self.next();
+            if tick > now {
+                break;
+            }
+            self.elapsed = tick;
+            self.look_at(tick);
+        }
+        self.elapsed = self.elapsed.max(now);
+    }
+
+    /// Takes every bucket that begins at `tick`: fires what is due, files the rest anew.
+    fn look_at(&mut self, tick: u64) {
+        for level in (0..LEVELS).rev() {
+            let shift = level as u32 * BITS;
+            if tick & ((1u64 << shift) - 1) != 0 {
+                continue;
+            }
+            let bucket = usize::try_from(tick >> shift & (BUCKETS as u64 - 1)).unwrap_or(0);
+            let Some(head) = self.heads.get_mut(level).and_then(|row| row.get_mut(bucket)) else {
+                continue;
+            };
+            let mut index = std::mem::replace(head, NONE);
+            if let Some(mask) = self.occupied.get_mut(level) {
+                *mask &= !(1 << bucket);
+            }
+            while let Some(slot) = self.slots.get_mut(index as usize) {
+                let (current, due) = (index, slot.due);
+                index = slot.next;
+                (slot.filed, slot.next, slot.previous) = (NEVER, NONE, NONE);
+                if due <= tick {
+                    slot.judge(tick);
+                }
+                let due = slot.due;
+                if due != NEVER {
+                    self.file(current, due);
+                }
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// The moment has come: cuts the socket, unless it is one that we send on whose peer goes on
+    /// taking.
+    fn judge(&mut self, tick: u64) {
+        let Some(sending) = &mut self.sending else { return self.fire() };
+        let queued = super::stream::queued(self.fd);
+        if sending.queued.is_some_and(|before| queued >= before) {
+            return self.fire();
+        }
+        sending.queued = Some(queued);
+        self.due = tick.saturating_add(sending.half_ms);
+    }
+
+    fn fire(&mut self) {
+        self.due = NEVER;
+        self.fired = Some(self.why);
+        super::stream::cut(self.fd, self.cut);
+    }
+}
