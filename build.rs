@@ -8,7 +8,10 @@ use std::env;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use jsonc_parser::{CollectOptions, parse_to_ast};
+
+#[path = "src/config/strict.rs"]
+mod strict;
 
 /// Embedded by `config` as it is: a fault in it would show on the first start only.
 const DEFAULT: &str = include_str!("config/default.json");
@@ -16,6 +19,7 @@ const DEFAULT: &str = include_str!("config/default.json");
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=config/default.json");
+    println!("cargo::rerun-if-changed=src/config/strict.rs");
     println!("cargo::rustc-env=FUSEBOX_VERSION={}", version());
     match fault() {
         None => ExitCode::SUCCESS,
@@ -71,19 +75,7 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
 
 /// What is wrong with the bundled configuration's syntax; `load` judges its meaning in a test.
 fn fault() -> Option<String> {
-    let strict = ParseOptions {
-        allow_comments: true,
-        allow_trailing_commas: true,
-        allow_loose_object_property_names: false,
-        allow_missing_commas: false,
-        allow_single_quoted_strings: false,
-        allow_hexadecimal_numbers: false,
-        allow_unary_plus_numbers: false,
-        allow_bare_decimal_point_numbers: false,
-        allow_non_finite_numbers: false,
-        allow_extended_string_escapes: false,
-    };
-    match parse_to_ast(DEFAULT, &CollectOptions::default(), &strict) {
+    match parse_to_ast(DEFAULT, &CollectOptions::default(), &strict::STRICT) {
         Ok(parsed) if parsed.value.is_some() => None,
         Ok(_) => Some("1:1: the document is empty".to_owned()),
         Err(error) => {

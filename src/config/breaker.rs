@@ -48,7 +48,14 @@ pub(super) struct Names<'d> {
     pub(super) handlers: &'d [Handler],
 }
 
-/// Complains about what is wrong with the named breakers themselves.
+/// A breaker that another one uses, and where it is written.
+struct Named<'d> {
+    breaker: &'d Breaker,
+    home: At<'d>,
+}
+
+/// Complains about what is wrong with the named breakers whoever uses them: words that contradict
+/// each other, and handlers that nobody bears. What one lacks its users may add.
 pub(super) fn check_named(names: &Names<'_>, report: &mut Report) {
     let http = At::ROOT.key("http");
     let root = http.key("circuitBreakers");
@@ -59,8 +66,14 @@ pub(super) fn check_named(names: &Names<'_>, report: &mut Report) {
             report.value(Code::Conflict, &at.key("use"), message, "write its keys here");
             continue;
         }
-        config(breaker, None, &at, names, report);
-        advise_window(breaker, &at, report);
+        check_pairs(breaker, None, &at, report);
+        for (key, written) in [
+            ("onOpen", &breaker.on_open),
+            ("onClose", &breaker.on_close),
+            ("onRejected", &breaker.on_rejected),
+        ] {
+            calls(written.as_ref(), &at.key(key), names, report);
+        }
     }
 }
 
@@ -89,7 +102,11 @@ pub(super) fn choose(
         report.name(&at.key("use"), "/http/circuitBreakers", message, &remedy);
         return None;
     };
-    Some(config(own, Some((name, named)), at, names, report))
+    let http = At::ROOT.key("http");
+    let library = http.key("circuitBreakers");
+    let named = Named { breaker: named, home: library.key(name) };
+    advise_window(&fill(own, named.breaker), &named.home, report);
+    Some(config(own, Some(&named), at, names, report))
 }
 
 /// Without a window a failure of last month counts like one of this minute.
@@ -108,25 +125,23 @@ fn advise_window(breaker: &Breaker, at: &At<'_>, report: &mut Report) {
 /// One breaker, its missing keys taken from the named one, if there is one.
 fn config(
     own: &Breaker,
-    named: Option<(&str, &Breaker)>,
+    named: Option<&Named<'_>>,
     at: &At<'_>,
     names: &Names<'_>,
     report: &mut Report,
 ) -> BreakerConfig {
-    let http = At::ROOT.key("http");
-    let library = http.key("circuitBreakers");
-    let home = named.map(|(name, _)| library.key(name));
-    check_words(own, named.map(|(_, named)| named), at, home.as_ref(), report);
+    let blamed = check_pairs(own, named, at, report);
     let empty = Breaker::default();
-    let filled = fill(own, named.map_or(&empty, |(_, named)| named));
+    let filled = fill(own, named.map_or(&empty, |named| named.breaker));
+    check_halves(&filled, &Place { own: words(own), at, named }, &blamed, report);
     let looks_back = filled.max_errors.is_some() || filled.duration.is_some();
     let timeout = match filled.timeout {
         Some(Patience(timeout)) => timeout,
         None => (!looks_back).then_some(TIMEOUT),
     };
     let mut calls = |key: &str, own: &Option<OneOrMany<HandlerCall>>, filled: &Option<_>| {
-        let base = match (own, &home) {
-            (None, Some(home)) => *home,
+        let base = match (own, named) {
+            (None, Some(named)) => named.home,
             _ => *at,
         };
         calls(filled.as_ref(), &base.key(key), names, report)
@@ -233,18 +248,17 @@ fn calls(
     found
 }
 
-/// Complains about keys that contradict each other, or lack their other half.
-fn check_words(
+/// Complains about two words for one thing, and gives the keys that are to blame.
+fn check_pairs(
     own: &Breaker,
-    named: Option<&Breaker>,
+    named: Option<&Named<'_>>,
     at: &At<'_>,
-    home: Option<&At<'_>>,
     report: &mut Report,
-) {
+) -> Vec<&'static str> {
     let mine = words(own);
-    let theirs = named.map(words).unwrap_or_default();
-    let place = |key: &'static str| match home {
-        Some(home) if !mine.contains(&key) => home.key(key).to_string(),
+    let theirs = named.map(|named| words(named.breaker)).unwrap_or_default();
+    let place = |key: &'static str| match named {
+        Some(named) if !mine.contains(&key) => named.home.key(key).to_string(),
         _ => at.key(key).to_string(),
     };
     let has = |key: &'static str| mine.contains(&key) || theirs.contains(&key);
@@ -266,30 +280,56 @@ fn check_words(
         report.key(Code::Conflict, &at.key(key), message, "keep the words of one vocabulary");
         report.point_at(place(other), "the other word");
     }
-    for (one, half) in [("maxErrors", "duration"), ("duration", "maxErrors")] {
-        if mine.contains(&one) && !has(half) && !blamed.contains(&one) {
-            let message = format!("`{one}` says nothing without `{half}`");
-            let remedy = format!("add `{half}`");
-            report.key(Code::Conflict, &at.key(one), message, &remedy);
+    blamed
+}
+
+/// Where the keys of a filled breaker were written.
+struct Place<'p> {
+    own: Vec<&'static str>,
+    at: &'p At<'p>,
+    named: Option<&'p Named<'p>>,
+}
+
+impl Place<'_> {
+    /// Complains about the first of `keys` that is the breaker's own; where all of them are the
+    /// named one's, about the use of that.
+    fn blame(&self, keys: &[&'static str], message: String, remedy: &str, report: &mut Report) {
+        let own = keys.iter().find(|key| self.own.contains(key));
+        match (own, self.named, keys) {
+            (None, Some(named), [key, ..]) => {
+                report.value(Code::Conflict, &self.at.key("use"), message, remedy);
+                report.point_at(named.home.key(key).to_string(), "taken from here");
+            }
+            (Some(key), ..) | (None, None, [key, ..]) => {
+                report.key(Code::Conflict, &self.at.key(key), message, remedy);
+            }
+            (None, _, []) => {}
         }
     }
-    let filled = fill(own, named.unwrap_or(&Breaker::default()));
-    let contradiction = match (filled.window, filled.time_window) {
-        (Some(WindowKind::Fixed), None) => {
-            Some(("a fixed window needs `timeWindow`", "add `timeWindow`, or write \"cumulative\""))
+}
+
+/// Complains about keys that lack their other half, or contradict it.
+fn check_halves(filled: &Breaker, place: &Place<'_>, blamed: &[&str], report: &mut Report) {
+    let has = words(filled);
+    for (one, half) in [("maxErrors", "duration"), ("duration", "maxErrors")] {
+        if has.contains(&one) && !has.contains(&half) && !blamed.contains(&one) {
+            let message = format!("`{one}` says nothing without `{half}`");
+            place.blame(&[one], message, &format!("add `{half}`"), report);
         }
-        (Some(WindowKind::Cumulative), Some(_)) => Some((
-            "a cumulative count has no `timeWindow`",
-            "remove `timeWindow`, or write \"fixed\"",
-        )),
-        _ => None,
+    }
+    let (fault, remedy) = match (filled.window, filled.time_window) {
+        (Some(WindowKind::Fixed), None) => {
+            ("a fixed window needs `timeWindow`", "add `timeWindow`, or write \"cumulative\"")
+        }
+        (Some(WindowKind::Cumulative), Some(_)) => {
+            ("a cumulative count has no `timeWindow`", "remove `timeWindow`, or write \"fixed\"")
+        }
+        _ => return,
     };
-    if let Some((message, remedy)) = contradiction
-        && (mine.contains(&"window") || mine.contains(&"timeWindow"))
-        && !blamed.contains(&"window")
-    {
-        let key = if mine.contains(&"window") { "window" } else { "timeWindow" };
-        report.value(Code::Conflict, &at.key(key), message.to_owned(), remedy);
+    if !blamed.contains(&"window") {
+        let keys: &[_] =
+            if filled.time_window.is_some() { &["window", "timeWindow"] } else { &["window"] };
+        place.blame(keys, fault.to_owned(), remedy, report);
     }
 }
 

@@ -7,12 +7,13 @@ use std::borrow::Cow;
 
 use jsonc_parser::common::Range;
 use jsonc_parser::errors::ParseError;
-use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use jsonc_parser::{CollectOptions, parse_to_ast};
 
 use super::complaint::{self, Code, Complaint, Fault, Severity};
 use super::document::Document;
 use super::place::{Index, Part};
 use super::report::Report;
+use super::strict::STRICT;
 use super::{Config, check, walk};
 
 /// Longer texts are refused: the largest table we serve takes a quarter of it.
@@ -102,20 +103,6 @@ fn unmarked(text: &str) -> Cow<'_, str> {
         None => Cow::Borrowed(text),
     }
 }
-
-/// JSON with comments and trailing commas, and nothing looser.
-const STRICT: ParseOptions = ParseOptions {
-    allow_comments: true,
-    allow_trailing_commas: true,
-    allow_loose_object_property_names: false,
-    allow_missing_commas: false,
-    allow_single_quoted_strings: false,
-    allow_hexadecimal_numbers: false,
-    allow_unary_plus_numbers: false,
-    allow_bare_decimal_point_numbers: false,
-    allow_non_finite_numbers: false,
-    allow_extended_string_escapes: false,
-};
 
 /// Complaints of one kind about a document that loads, found outside of it: what the process
 /// cannot follow. Each is a pointer, the fault and the remedy.

@@ -18,6 +18,7 @@ mod report;
 mod routes;
 mod schema;
 pub mod span;
+mod strict;
 mod unbuilt;
 pub mod units;
 mod url;

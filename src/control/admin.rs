@@ -4,9 +4,11 @@
 //! reload. Reads never change state. Before anything else every request passes the guard: a
 //! browser that was lured here, by a name that points to us or from another site, is refused.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
@@ -29,9 +31,20 @@ const BODY_MAX: usize = 4096;
 /// The version of the text format that Prometheus is told.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What a caller must present to change anything; `None`: nothing.
+/// What a caller must present to change anything, if anything; a reload may replace it.
 #[derive(Clone)]
-pub struct Token(Option<Arc<str>>);
+pub struct Token(Arc<Mutex<Option<Arc<str>>>>);
+
+/// What a caller has presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presented {
+    /// The token.
+    Right,
+    /// Anything: there is none.
+    NoneNeeded,
+    /// Not the token.
+    Wrong,
+}
 
 /// The routes of the admin API.
 pub fn router(plane: Arc<Plane>, token: Token) -> Router {
@@ -55,13 +68,28 @@ impl Token {
     /// This token, or none.
     #[must_use]
     pub fn new(token: Option<String>) -> Self {
-        Self(token.map(Arc::from))
+        Self(Arc::new(Mutex::new(token.map(Arc::from))))
     }
 
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(expected) = &self.0 else { return true };
+    /// From now on this token, or none.
+    pub(super) fn replace(&self, token: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = token.map(Arc::from);
+    }
+
+    fn judge(&self, headers: &HeaderMap) -> Presented {
+        let expected = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(expected) = expected else { return Presented::NoneNeeded };
         let presented = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-        presented.and_then(bearer).is_some_and(|token| same_bytes(token, expected.as_bytes()))
+        match presented.and_then(bearer) {
+            Some(token) if same_bytes(token, expected.as_bytes()) => Presented::Right,
+            _ => Presented::Wrong,
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
     }
 }
 
@@ -78,11 +106,12 @@ fn same_bytes(one: &[u8], other: &[u8]) -> bool {
 }
 
 async fn guard(State(token): State<Token>, request: Request, next: Next) -> Response {
-    if let Err(why) = from_here(request.headers(), request.uri()) {
+    let presented = token.judge(request.headers());
+    if let Err(why) = from_here(request.headers(), request.uri(), presented) {
         return refusal(StatusCode::FORBIDDEN, why);
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reads && !token.admits(request.headers()) {
+    if !reads && presented == Presented::Wrong {
         let mut response = refusal(StatusCode::UNAUTHORIZED, "a token is needed to change this");
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return response;
@@ -91,16 +120,18 @@ async fn guard(State(token): State<Token>, request: Request, next: Next) -> Resp
 }
 
 /// A name that is not ours may have been pointed at us by whoever owns it (DNS rebinding): the
-/// browser then takes us for that site. An address or `localhost` cannot be.
-fn from_here(headers: &HeaderMap, uri: &Uri) -> Result<(), &'static str> {
-    const FOREIGN_HOST: &str = "the host must be an address or localhost";
+/// browser then takes us for that site. An address or `localhost` cannot be, and no such site knows
+/// the token.
+fn from_here(headers: &HeaderMap, uri: &Uri, presented: Presented) -> Result<(), &'static str> {
+    const FOREIGN_HOST: &str =
+        "the host must be an address or localhost, or the request carry the token";
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().map(|host| host.to_str().map_err(|_| FOREIGN_HOST)).transpose()?;
     if hosts.next().is_some() {
         return Err("more than one host");
     }
     let named = [host, uri.authority().map(Authority::as_str)];
-    if !named.into_iter().flatten().all(is_address) {
+    if presented != Presented::Right && !named.into_iter().flatten().all(is_address) {
         return Err(FOREIGN_HOST);
     }
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
@@ -134,8 +165,14 @@ async fn breakers(State(plane): State<Arc<Plane>>) -> Response {
         .await
 }
 
-async fn breaker(State(plane): State<Arc<Plane>>, Path(name): Path<String>) -> Response {
-    match view::one(&plane.live.current(), &name, clock::now()) {
+async fn breaker(
+    State(plane): State<Arc<Plane>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Response {
+    let table = plane.live.current();
+    // A name that is not UTF-8 is nobody's.
+    let found = name.ok().and_then(|Path(name)| view::one(&table, &name, clock::now()));
+    match found {
         Some(breaker) => Json(breaker).into_response(),
         None => refusal(StatusCode::NOT_FOUND, "no breaker of this name"),
     }
@@ -300,6 +337,7 @@ mod tests {
                 for (line, expected) in [
                     ("GET /", 404),
                     ("GET /breakers/a/b", 404),
+                    ("GET /breakers/%ff", 404),
                     ("GET /reload", 405),
                     ("POST /breakers", 405),
                     ("DELETE /metrics", 405),
@@ -345,6 +383,45 @@ mod tests {
                 assert!(api.orders.try_recv().is_err());
             })
         });
+    }
+
+    #[test]
+    fn whoever_has_the_token_may_call_us_by_any_name() {
+        with_api(Some("s3cret"), |api| {
+            Box::pin(async move {
+                let (host, right) = ("Host: proxy.internal:9901", "Authorization: Bearer s3cret");
+                assert_eq!(api.ask(&["GET /live", host, right]).await.0, 200);
+                let origin = "Origin: http://evil.example";
+                for lines in [
+                    &["GET /live", host][..],
+                    &["GET /live", host, "Authorization: Bearer wrong"],
+                    &["GET /live", host, right, "Host: other"],
+                    &["GET /live", host, right, origin],
+                ] {
+                    assert_eq!(api.ask(lines).await.0, 403, "{lines:?}");
+                }
+            })
+        });
+        with_api(None, |api| {
+            Box::pin(async move {
+                let lines = ["GET /live", "Host: proxy.internal", "Authorization: Bearer s3cret"];
+                assert_eq!(api.ask(&lines).await.0, 403, "there is no token to know");
+            })
+        });
+    }
+
+    #[test]
+    fn a_token_is_replaced_at_once() {
+        let token = Token::new(Some("old".to_owned()));
+        let served = token.clone();
+        let with = |value: &'static str| {
+            HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))])
+        };
+        assert_eq!(served.judge(&with("Bearer old")), Presented::Right);
+        token.replace(Some("new".to_owned()));
+        assert_eq!(served.judge(&with("Bearer old")), Presented::Wrong);
+        assert_eq!(served.judge(&with("Bearer new")), Presented::Right);
+        assert_eq!(format!("{served:?}"), "(secret)");
     }
 
     #[test]

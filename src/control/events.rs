@@ -95,7 +95,7 @@ pub fn queue(dropped: Arc<AtomicU64>) -> (Report, mpsc::Receiver<Notice>) {
 
 /// Watches breakers for as long as the process lives.
 pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
-    let mut watcher = Watcher { plane, opened: BTreeMap::new(), refused: BTreeMap::new() };
+    let mut watcher = Watcher::new(plane);
     let mut second = clock::now().after(SECOND);
     let mut due = second;
     loop {
@@ -105,6 +105,9 @@ pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
                 let Some(breaker) = notice.table.breakers.get(notice.breaker.at()) else {
                     continue;
                 };
+                if !watcher.is_served(&notice.table, breaker) {
+                    continue;
+                }
                 watcher.tell(breaker, notice.transition);
                 due = due.min(breaker.breaker.lapses_at().unwrap_or(due));
                 if clock::now() < due {
@@ -119,6 +122,7 @@ pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
         watcher.lapse(&table, now);
         if now >= second {
             watcher.report_refused(&table);
+            watcher.forget_absent(&table);
             watcher.plane.live.collect();
             second = now.after(SECOND);
         }
@@ -133,9 +137,26 @@ struct Watcher {
     opened: BTreeMap<Box<str>, (Now, u64)>,
     /// What each breaker had refused when it was last reported.
     refused: BTreeMap<Box<str>, u64>,
+    /// The generation whose breakers these are.
+    generation: u64,
 }
 
 impl Watcher {
+    fn new(plane: Arc<Plane>) -> Self {
+        Self { plane, opened: BTreeMap::new(), refused: BTreeMap::new(), generation: 0 }
+    }
+
+    /// Whether what happened to `breaker` of `table` happened to a breaker that is served: a late
+    /// verdict may move one that a reload has replaced or taken away.
+    fn is_served(&self, table: &Table, breaker: &RouteBreaker) -> bool {
+        let served = self.plane.live.current();
+        if served.generation == table.generation {
+            return true;
+        }
+        let found = served.breakers.iter().find(|it| it.name == breaker.name);
+        found.is_some_and(|it| it.breaker.shares_memory_with(&breaker.breaker))
+    }
+
     fn lapse(&mut self, table: &Table, now: Now) {
         for breaker in &table.breakers {
             if let Some(transition) = breaker.breaker.lapse(now) {
@@ -183,10 +204,17 @@ impl Watcher {
                 calls.iter().for_each(|planned| planned.call(&event));
             }
         }
-        if self.refused.len() > table.breakers.len() {
-            let present: BTreeSet<&str> = table.breakers.iter().map(|it| &*it.name).collect();
-            self.refused.retain(|name, _| present.contains(&**name));
+    }
+
+    /// Forgets breakers that left the table.
+    fn forget_absent(&mut self, table: &Table) {
+        if self.generation == table.generation {
+            return;
         }
+        self.generation = table.generation;
+        let present: BTreeSet<&str> = table.breakers.iter().map(|it| &*it.name).collect();
+        self.refused.retain(|name, _| present.contains(&**name));
+        self.opened.retain(|name, _| present.contains(&**name));
     }
 }
 
@@ -441,7 +469,7 @@ mod tests {
         let (plane, _orders) = plane(&fragile());
         let table = plane.live.current();
         let breaker = &table.breakers[0].breaker;
-        let mut watcher = Watcher { plane, opened: BTreeMap::new(), refused: BTreeMap::new() };
+        let mut watcher = Watcher::new(plane);
         let now = Now::from_millis(1_000);
         exchange(breaker, Ending::Answered(500), now);
         for total in [2, 4] {
@@ -451,6 +479,33 @@ mod tests {
             assert_eq!(watcher.refused["GET /users"], total);
         }
         assert_eq!(rejection("GET /users", breaker, 2).counts.refused, 2);
+    }
+
+    #[test]
+    fn a_breaker_that_left_the_table_is_forgotten() {
+        let (plane, _orders) = plane(&fragile());
+        let table = plane.live.current();
+        let mut watcher = Watcher::new(plane);
+        watcher.tell(&table.breakers[0], moved(Move::Trip, 1));
+        watcher.report_refused(&table);
+        watcher.forget_absent(&table);
+        assert_eq!((watcher.opened.len(), watcher.refused.len()), (1, 1));
+        watcher.forget_absent(&sample::table(2, Vec::new()));
+        assert_eq!((watcher.opened.len(), watcher.refused.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_happens_to_a_breaker_that_a_reload_replaced_is_not_told() {
+        let (plane, _orders) = plane(&fragile());
+        let watcher = Watcher::new(Arc::clone(&plane));
+        let served = plane.live.current();
+        assert!(watcher.is_served(&served, &served.breakers[0]));
+        let mut kept = sample::table(0, fragile().http.routes);
+        assert!(!watcher.is_served(&kept, &kept.breakers[0]), "another memory");
+        kept.breakers[0].breaker = served.breakers[0].breaker.clone();
+        assert!(watcher.is_served(&kept, &kept.breakers[0]), "an older table, the same memory");
+        kept.breakers[0].name = "GET /gone".into();
+        assert!(!watcher.is_served(&kept, &kept.breakers[0]), "it left the table");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod events;
 pub mod metrics;
 mod names;
 pub mod plane;
+mod ports;
 pub mod reload;
 pub mod secrets;
 mod signals;
@@ -38,6 +39,7 @@ use admin::Token;
 use door::Door;
 use events::{Event, Handlers};
 use plane::{Order, Parts, Plane};
+use ports::Ports;
 use reload::{Compiled, Reloader};
 use source::Source;
 
@@ -136,12 +138,15 @@ pub async fn start(config: Config, source: Source) -> Result<Running, StartError
     signals.obey(&plane);
     tokio::spawn(events::watch(Arc::clone(&plane), notices));
     let admin_address = door.as_ref().map(|(_, address, _)| *address);
-    if let Some((door, _, token)) = door {
-        let router = admin::router(Arc::clone(&plane), token);
+    let mut token = Token::new(None);
+    if let Some((door, _, asked)) = door {
+        token = asked;
+        let router = admin::router(Arc::clone(&plane), token.clone());
         tokio::spawn(async move { axum::serve(door, router).await });
     }
+    let ports = Ports::new(&config.listen, crew.addresses());
     let tallies = compiled.tallies;
-    let reloader = Reloader { plane, crew, source, config, tallies };
+    let reloader = Reloader { plane, crew, source, config, tallies, token, ports };
     Ok(Running { reloader, orders, admin_address, began })
 }
 
@@ -241,7 +246,9 @@ impl Running {
             if stop {
                 break;
             }
-            let verdict = self.reloader.reload().await;
+            // Names may take seconds; whoever asked for this reload hears that the process ends.
+            let plane = Arc::clone(self.plane());
+            let Some(verdict) = plane.unless_stopped(self.reloader.reload()).await else { break };
             for reply in replies.into_iter().flatten() {
                 // A caller that went away does not want to know.
                 let _ = reply.send(verdict.clone());

@@ -3,10 +3,13 @@
 //! Enters: the published table, counters and the words "drain" and "reloaded". Leaves: the same, to
 //! whoever reports them. Owns no table and no counter: it knows where they are.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use super::events::{Event, Handlers};
 use super::reload::Verdict;
@@ -36,6 +39,7 @@ pub struct Plane {
     events_dropped: Arc<AtomicU64>,
     handlers: Mutex<Arc<Handlers>>,
     draining: AtomicBool,
+    stopped: Notify,
     stale: AtomicBool,
 }
 
@@ -81,6 +85,7 @@ impl Plane {
             events_dropped: parts.events_dropped,
             handlers: Mutex::new(Arc::new(parts.handlers)),
             draining: AtomicBool::new(false),
+            stopped: Notify::new(),
             stale: AtomicBool::new(false),
         })
     }
@@ -98,8 +103,23 @@ impl Plane {
         if first {
             // Refused only when the main task has ended, and the process with it.
             let _ = self.orders.send(Order::Stop);
+            self.stopped.notify_one();
         }
         first
+    }
+
+    /// Does `work` unless a stop is wished before it is done; then it is dropped. For the main task
+    /// alone: the wish wakes one waiter.
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        let mut stopped = pin!(self.stopped.notified());
+        poll_fn(|cx| {
+            if self.is_draining() || stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            work.as_mut().poll(cx).map(Some)
+        })
+        .await
     }
 
     /// Whether the last reload was refused: the file is not what is served.
@@ -108,9 +128,9 @@ impl Plane {
         self.stale.load(Ordering::Relaxed)
     }
 
-    /// Notes whether the last reload was refused.
+    /// Notes whether the last reload was refused. One that is late is published all the same.
     pub fn reloaded(&self, verdict: &Verdict) {
-        self.stale.store(!matches!(verdict, Verdict::Active(_)), Ordering::Relaxed);
+        self.stale.store(matches!(verdict, Verdict::Refused(_)), Ordering::Relaxed);
     }
 
     /// How many notices of the cores found the queue full.
@@ -128,5 +148,38 @@ impl Plane {
     /// Replaces the event handlers, together with the table.
     pub fn set_handlers(&self, handlers: Handlers) {
         *self.handlers.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(handlers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::super::reload::Refused;
+    use super::super::view::tests::plane;
+    use super::*;
+    use crate::table::sample;
+
+    #[test]
+    fn a_stop_does_not_wait_for_what_is_under_way() {
+        let (plane, _orders) = plane(&sample::config(Vec::new()));
+        super::super::runtime().unwrap().block_on(async {
+            assert_eq!(plane.unless_stopped(ready(7)).await, Some(7));
+            let stopper = Arc::clone(&plane);
+            tokio::spawn(async move { stopper.stop() });
+            assert_eq!(plane.unless_stopped(pending::<()>()).await, None);
+            assert_eq!(plane.unless_stopped(ready(7)).await, None, "it has been wished");
+        });
+    }
+
+    #[test]
+    fn only_a_refused_reload_leaves_another_table_than_the_file_says() {
+        let (plane, _orders) = plane(&sample::config(Vec::new()));
+        let (error, report) = (String::new(), String::new());
+        let refused = Refused { error, complaints: serde_json::Value::Null, report };
+        plane.reloaded(&Verdict::Refused(refused));
+        assert!(plane.is_stale());
+        plane.reloaded(&Verdict::Late { generation: 2 });
+        assert!(!plane.is_stale());
     }
 }

@@ -4,22 +4,26 @@
 //! resolve, compile, publish, wait until every core serves it. Leaves: a [`Verdict`]. A refused
 //! configuration changes nothing.
 //!
-//! Owns what a reload changes: the crew's addresses, the running configuration, route counters.
+//! Owns what a reload changes: the crew's addresses, the running configuration, the admin token,
+//! route counters.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::admin::Token;
 use super::events::Handlers;
 use super::names::{self, Names};
 use super::plane::Plane;
+use super::ports::Ports;
 use super::secrets;
 use super::source::Source;
 use crate::breaker::registry::{Draft, Registry};
 use crate::clock;
-use crate::config::{self, Colour, Complaint, Config};
+use crate::config::{self, Code, Colour, Complaint, Config};
 use crate::stats::Tallies;
 use crate::table::Table;
 use crate::table::compile::{Kept, compile};
@@ -41,6 +45,10 @@ pub struct Reloader {
     pub config: Config,
     /// Route counters by name.
     pub tallies: Tallies,
+    /// What the admin API asks for.
+    pub(super) token: Token,
+    /// The ports that were picked.
+    pub(super) ports: Ports,
 }
 
 /// How a reload ended.
@@ -99,7 +107,7 @@ impl Reloader {
 
     async fn attempt(&mut self) -> Result<Verdict, Refused> {
         let begun = clock::now();
-        let Wanted { config, text, warnings } = Wanted::read(&self.source, &self.config)?;
+        let Wanted { config, token, text, warnings } = Wanted::read(&self.source, &self.config)?;
         let name = self.source.to_string();
         let serving = self.plane.live.current();
         let names = names::resolve(&config, Some(&serving)).await;
@@ -110,7 +118,7 @@ impl Reloader {
             self.tallies.clone()
         });
         if config.listen != self.config.listen {
-            self.crew.listen(&config.listen).map_err(|why| Refused::because(why.0))?;
+            self.listen(&config.listen).map_err(|no| no.refused(&name, &text))?;
         }
         compiled.forget_absent();
         self.plane.set_handlers(Handlers::of_config(&config));
@@ -119,6 +127,7 @@ impl Reloader {
         self.crew.refresh();
         self.tallies = compiled.tallies;
         crate::log::set_level(config.log.level);
+        self.token.replace(token);
         self.config = config;
 
         if !self.served(generation).await {
@@ -135,6 +144,14 @@ impl Reloader {
         }))
     }
 
+    fn listen(&mut self, wanted: &[SocketAddr]) -> Result<(), Unbound> {
+        let known = self.ports.known(wanted);
+        let before = self.crew.addresses().to_vec();
+        self.crew.listen(&known).map_err(|why| Unbound::of(&known, why.0))?;
+        self.ports.note(wanted, &known, (&before, self.crew.addresses()));
+        Ok(())
+    }
+
     async fn served(&self, generation: u64) -> bool {
         let deadline = clock::now().after(SERVED_MAX);
         while !self.plane.live.is_served(generation) {
@@ -148,9 +165,9 @@ impl Reloader {
 }
 
 /// A configuration that may be taken over.
-#[derive(Debug)]
 struct Wanted {
     config: Config,
+    token: Option<String>,
     text: String,
     warnings: Vec<Complaint>,
 }
@@ -159,14 +176,42 @@ impl Wanted {
     fn read(source: &Source, running: &Config) -> Result<Self, Refused> {
         let bytes = source.read_again().map_err(Refused::because)?;
         let (text, loaded) = config::load_bytes(bytes);
-        let (config, warnings) = loaded
-            .map_err(|complaints| Refused::complaining(&source.to_string(), &text, &complaints))?;
+        let name = source.to_string();
+        let (config, warnings) =
+            loaded.map_err(|complaints| Refused::complaining(&name, &text, &complaints))?;
         let fixed = fixed_at_start(running, &config);
-        if fixed.is_empty() {
-            Ok(Self { config, text, warnings })
-        } else {
-            Err(Refused::restart(&fixed))
+        if !fixed.is_empty() {
+            return Err(Refused::restart(&name, &text, &fixed));
         }
+        let secret = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
+        let token = secret.map(|secret| secrets::reveal("admin.token", secret)).transpose();
+        let token = token.map_err(|why| Refused::without_token(&name, &text, why))?;
+        Ok(Self { config, token, text, warnings })
+    }
+}
+
+/// An address that cannot be bound, and why not.
+struct Unbound {
+    pointer: String,
+    why: String,
+}
+
+impl Unbound {
+    fn of(wanted: &[SocketAddr], why: String) -> Self {
+        let nth = wanted.iter().position(|address| why.contains(&format!(" {address}: ")));
+        let pointer = match nth {
+            Some(nth) if wanted.len() > 1 => format!("/listen/{nth}"),
+            _ => "/listen".to_owned(),
+        };
+        Self { pointer, why }
+    }
+
+    fn refused(self, name: &str, text: &str) -> Refused {
+        let parts = self.why.split_once("; ");
+        let (fault, remedy) = parts.unwrap_or((&self.why, "set `listen` to another address"));
+        let found = [(self.pointer, fault.to_owned(), remedy.to_owned())];
+        let complaints = config::complaints_at(text, Code::BadAddress, &found);
+        Refused { error: self.why, ..Refused::complaining(name, text, &complaints) }
     }
 }
 
@@ -209,9 +254,7 @@ fn fixed_at_start(running: &Config, wanted: &Config) -> Vec<&'static str> {
     }
     let same_admin = match (&running.admin, &wanted.admin) {
         (None, None) => true,
-        (Some(a), Some(b)) => {
-            a.listen == b.listen && secrets::same(a.token.as_ref(), b.token.as_ref())
-        }
+        (Some(a), Some(b)) => a.listen == b.listen,
         _ => false,
     };
     if !same_admin {
@@ -253,19 +296,21 @@ impl Refused {
         }
     }
 
-    fn restart(keys: &[&str]) -> Self {
+    fn restart(name: &str, text: &str, keys: &[&str]) -> Self {
         const REMEDY: &str = "restart fusebox to apply it, or put the old value back";
         let fault = |key: &str| format!("`{key}` cannot change while the process runs");
-        let complaints = keys.iter().map(|key| {
-            let pointer = format!("/{key}");
-            serde_json::json!({"pointer": pointer, "message": fault(key), "remedy": REMEDY})
-        });
-        let report = keys.iter().map(|key| format!("error: {}\nhelp: {REMEDY}\n", fault(key)));
-        Self {
-            error: format!("{}: {REMEDY}", fault(&keys.join("`, `"))),
-            complaints: complaints.collect(),
-            report: report.collect(),
-        }
+        let found = keys.iter().map(|key| (format!("/{key}"), fault(key), REMEDY.to_owned()));
+        let found: Vec<_> = found.collect();
+        let complaints = config::complaints_at(text, Code::FixedAtStart, &found);
+        let error = format!("{}: {REMEDY}", fault(&keys.join("`, `")));
+        Self { error, ..Self::complaining(name, text, &complaints) }
+    }
+
+    fn without_token(name: &str, text: &str, why: String) -> Self {
+        let remedy = "put the secret there, or name the place where it is";
+        let found = [("/admin/token".to_owned(), why.clone(), remedy.to_owned())];
+        let complaints = config::complaints_at(text, Code::Missing, &found);
+        Self { error: why, ..Self::complaining(name, text, &complaints) }
     }
 }
 
@@ -310,12 +355,12 @@ mod tests {
     #[test]
     fn a_file_that_is_not_good_is_refused_with_every_complaint() {
         let running = sample::config(Vec::new());
-        let refused = Wanted::read(&Source::Stdin, &running).unwrap_err();
+        let refused = Wanted::read(&Source::Stdin, &running).err().unwrap();
         assert!(refused.error.ends_with("cannot be read again"), "{}", refused.error);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "{ \"http\": 1").unwrap();
         let source = Source::named(file.path());
-        let refused = Wanted::read(&source, &running).unwrap_err();
+        let refused = Wanted::read(&source, &running).err().unwrap();
         assert_eq!(refused.error, format!("{source} is refused"));
         assert_eq!(refused.complaints.as_array().unwrap().len(), 1);
         assert!(refused.report.contains(&source.to_string()), "{}", refused.report);
@@ -335,19 +380,54 @@ mod tests {
         assert_eq!(fixed_at_start(&running, &wanted), ["io", "admin"]);
         let mut tokened = wanted.clone();
         tokened.admin = Some(Admin { listen, token: Some(Secret::Env("T".to_owned())) });
-        assert_eq!(fixed_at_start(&wanted, &tokened), ["admin"]);
-        assert_eq!(fixed_at_start(&tokened, &tokened), [""; 0]);
+        assert_eq!(fixed_at_start(&wanted, &tokened), [""; 0]);
     }
 
     #[test]
     fn what_is_fixed_at_start_is_named_with_the_remedy() {
-        let refused = Refused::restart(&["workers", "admin"]);
+        let text = "{ \"workers\": 2,\n  \"admin\": false }";
+        let refused = Refused::restart("x.json", text, &["workers", "admin"]);
         assert_eq!(
             refused.error,
             "`workers`, `admin` cannot change while the process runs: restart fusebox to apply it, \
              or put the old value back"
         );
-        assert_eq!(refused.complaints[1]["pointer"], "/admin");
-        assert_eq!(refused.report.lines().count(), 4);
+        let second = serde_json::json!({
+            "code": "F016", "line": 2, "column": 12, "pointer": "/admin",
+            "message": "`admin` cannot change while the process runs",
+            "remedy": "restart fusebox to apply it, or put the old value back",
+        });
+        assert_eq!(refused.complaints[1], second);
+        assert!(refused.report.contains("x.json:1:14"), "{}", refused.report);
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_bound_is_shown_in_the_text() {
+        let text = r#"{ "listen": ["127.0.0.1:0", "127.0.0.1:80"] }"#;
+        let wanted = ["127.0.0.1:0", "127.0.0.1:80"].map(|it| it.parse().unwrap());
+        let why = "cannot listen on 127.0.0.1:80: Permission denied; use a port above 1023";
+        let refused = Unbound::of(&wanted, why.to_owned()).refused("x.json", text);
+        assert_eq!(refused.error, why);
+        let expected = serde_json::json!([{
+            "code": "F014", "line": 1, "column": 29, "pointer": "/listen/1",
+            "message": "cannot listen on 127.0.0.1:80: Permission denied",
+            "remedy": "use a port above 1023",
+        }]);
+        assert_eq!(refused.complaints, expected);
+        assert_eq!(Unbound::of(&wanted[1..], why.to_owned()).pointer, "/listen");
+    }
+
+    #[test]
+    fn a_token_that_is_gone_refuses_the_reload() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = r#"{ "admin": { "token": { "file": "/nowhere/token" } }, "http": { "routes": {
+            "/": { "GET": { "services": { "s": { "url": "http://127.0.0.1" } } } } } } }"#;
+        std::fs::write(file.path(), text).unwrap();
+        let source = Source::named(file.path());
+        let mut running = config::load(text).unwrap().0;
+        running.admin.as_mut().unwrap().token = None;
+        let refused = Wanted::read(&source, &running).err().unwrap();
+        assert_eq!(refused.complaints[0]["pointer"], "/admin/token");
+        assert_eq!(refused.complaints[0]["column"], 23);
     }
 }

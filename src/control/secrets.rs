@@ -31,18 +31,6 @@ pub fn reveal(what: &str, secret: &Secret) -> Result<String, String> {
     Ok(value)
 }
 
-/// Whether two references are the same words.
-#[must_use]
-pub fn same(one: Option<&Secret>, other: Option<&Secret>) -> bool {
-    match (one, other) {
-        (None, None) => true,
-        (Some(Secret::Literal(a)), Some(Secret::Literal(b)))
-        | (Some(Secret::Env(a)), Some(Secret::Env(b)))
-        | (Some(Secret::File(a)), Some(Secret::File(b))) => a == b,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,7 +53,5 @@ mod tests {
         std::fs::write(file.path(), "s3cret\n").unwrap();
         let secret = Secret::File(file.path().to_str().unwrap().to_owned());
         assert_eq!(reveal("admin.token", &secret).unwrap(), "s3cret");
-        assert!(same(Some(&secret), Some(&secret.clone())));
-        assert!(!same(Some(&secret), None));
     }
 }

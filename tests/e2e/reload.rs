@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::document::{guarded, one_route, routes, with};
 use crate::kernel::Signal;
 use crate::origin::{Origin, Reply};
@@ -174,4 +174,55 @@ fn a_removed_route_is_404_and_its_breaker_gone() {
     assert_eq!(proxy.post("/reload").status, 200);
     assert_eq!(proxy.get("/guarded").status, 404);
     assert_eq!(proxy.ask("/breakers/GET%20%2Fguarded").status, 404);
+}
+
+#[test]
+fn a_rotated_token_holds_from_the_reload_on() {
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "old\n").unwrap();
+    let origin = Origin::saying("ok");
+    let secret = json!({ "file": token.path().to_str().unwrap() });
+    let admin = json!({ "listen": "127.0.0.1:0", "token": secret });
+    let proxy = Proxy::start(&with(page(&origin, "/"), "/admin", admin));
+    let reload = |token: &str| {
+        let head = format!("Host: {}\r\nAuthorization: Bearer {token}", proxy.admin());
+        let request = format!("POST /reload HTTP/1.1\r\n{head}\r\nContent-Length: 0\r\n\r\n");
+        client::once(proxy.admin(), &request).status
+    };
+    std::fs::write(token.path(), "new\n").unwrap();
+    assert_eq!(reload("new"), 401, "nobody has read it yet");
+    assert_eq!(reload("old"), 200);
+    assert_eq!(reload("old"), 401);
+    assert_eq!(reload("new"), 200);
+}
+
+#[test]
+fn what_a_running_process_cannot_follow_is_a_complaint_with_its_place() {
+    let (origin, taken) = (Origin::saying("ok"), Origin::saying("taken"));
+    let proxy = Proxy::start(&page(&origin, "/"));
+    let complaint = |key: &str, value: Value| {
+        proxy.write(&with(page(&origin, "/"), key, value));
+        let refused = proxy.post("/reload");
+        assert_eq!(refused.status, 422, "{refused:?}");
+        let complaint = refused.json()["complaints"][0].clone();
+        assert!(complaint["line"].is_u64() && complaint["column"].is_u64(), "{complaint}");
+        (complaint["code"].clone(), complaint["pointer"].clone())
+    };
+    assert_eq!(complaint("/workers", json!(3)), (json!("F016"), json!("/workers")));
+    let listen = json!(["127.0.0.1:0", taken.address().to_string()]);
+    assert_eq!(complaint("/listen", listen), (json!("F014"), json!("/listen/1")));
+    assert_eq!(proxy.get("/page").text(), "ok");
+}
+
+#[test]
+fn a_reload_that_adds_an_address_keeps_the_port_that_was_picked() {
+    let origin = Origin::saying("ok");
+    let proxy = Proxy::start(&page(&origin, "/"));
+    let listen = json!(["127.0.0.2:0", "127.0.0.1:0"]);
+    proxy.write(&with(page(&origin, "/"), "/listen", listen));
+    assert_eq!(proxy.post("/reload").status, 200);
+    assert_eq!(proxy.get("/page").text(), "ok");
+    proxy.write(&page(&origin, "/"));
+    assert_eq!(proxy.post("/reload").status, 200);
+    assert_eq!(proxy.get("/page").text(), "ok");
 }

@@ -110,7 +110,8 @@ pub struct Timeouts {
     pub drain: Option<Patience>,
 }
 
-/// Limits on what clients and upstreams send. The word "unlimited" lifts one.
+/// Limits on what clients and upstreams send. The word "unlimited" lifts `body`, `connections`,
+/// `requestsPerConnection` and `upstreamConnections`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "limits")]

@@ -315,3 +315,38 @@ fn what_the_process_cannot_follow_is_shown_in_the_text() {
     let places: Vec<_> = complaints.iter().map(|c| (c.line, c.column, &*c.pointer)).collect();
     assert_eq!(places, [(1, 1, "/admin"), (2, 14, "/workers"), (3, 19, "/listen/1")]);
 }
+
+#[test]
+fn a_named_breaker_is_judged_as_its_users_fill_it() {
+    let loaded = |named: &str, own: &str| {
+        let text = format!(
+            r#"{{ "http": {{ "circuitBreakers": {{ "n": {named} }}, "routes": {{ "/": {{ "GET": {{
+            "circuitBreaker": {own}, "services": {{ "s": {{ "url": "http://h" }} }} }} }} }} }} }}"#
+        );
+        match load(&text) {
+            Ok((_, advice)) => advice.iter().map(|c| (c.code, c.pointer.clone())).collect(),
+            Err(all) => all.iter().map(|c| (c.code, c.pointer.clone())).collect::<Vec<_>>(),
+        }
+    };
+    let named = |key: &str| format!("/http/circuitBreakers/n{key}");
+    let own = |key: &str| format!("/http/routes/~1/GET/circuitBreaker{key}");
+    let conflict = |pointer: String| vec![(Code::Conflict, pointer)];
+    let uses = r#"{ "use": "n" }"#;
+    // What it lacks its user may add.
+    assert_eq!(loaded(r#"{ "duration": "3s" }"#, r#"{ "use": "n", "maxErrors": 3 }"#), []);
+    let adds = r#"{ "use": "n", "timeWindow": "3s" }"#;
+    assert_eq!(loaded(r#"{ "maxFailures": 3 }"#, adds), []);
+    assert_eq!(loaded(r#"{ "window": "fixed" }"#, adds), []);
+    let fixed = r#"{ "use": "n", "window": "fixed" }"#;
+    assert_eq!(loaded(r#"{ "window": "cumulative", "timeWindow": "1s" }"#, fixed), []);
+    // What it still lacks is its user's fault, but for advice.
+    assert_eq!(loaded(r#"{ "duration": "3s" }"#, uses), conflict(own("/use")));
+    assert_eq!(loaded(r#"{ "window": "fixed" }"#, uses), conflict(own("/use")));
+    let advice = vec![(Code::NoWindow, named(""))];
+    assert_eq!(loaded(r#"{ "maxFailures": 3 }"#, uses), advice);
+    // What it says twice is its own.
+    let twice = r#"{ "maxErrors": 3, "duration": "3s", "maxFailures": 3 }"#;
+    assert_eq!(loaded(twice, uses), conflict(named("/maxFailures")));
+    // Nobody uses it.
+    assert_eq!(loaded(r#"{ "duration": "3s" }"#, r#""none""#), []);
+}

@@ -1,10 +1,14 @@
 //! The schema and the checker are one opinion.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use jsonc_parser::{CollectOptions, parse_to_ast};
 use serde_json::Value;
 
 use super::*;
 use crate::config::complaint::nearest;
-use crate::config::schema::schema;
+use crate::config::schema::{schema, value};
+use crate::config::strict::STRICT;
 
 /// The objects of the schema that have keys of their own: name and keys.
 fn sections() -> Vec<(String, Vec<String>)> {
@@ -95,6 +99,68 @@ fn every_row_of_what_is_not_built_names_a_key_of_the_schema() {
         let (_, keys) = section.unwrap_or_else(|| panic!("{row:?}"));
         assert!(keys.iter().any(|key| key == row.key), "{row:?}");
     }
+}
+
+/// The keys of an object of the schema, and those that a document writes in any object of the kind.
+#[derive(Default)]
+struct Met {
+    known: BTreeSet<&'static str>,
+    written: BTreeSet<String>,
+}
+
+/// Notes what `value` writes of what `part` of the schema knows, and below.
+fn meet(part: (&'static str, &'static Value), value: &Value, met: &mut BTreeMap<&str, Met>) {
+    for form in form::forms(part.0, part.1) {
+        let keys = form.rules.get("properties").and_then(Value::as_object);
+        let rest = |key: &str| form.rules.get(key).map(|part| ("", part));
+        match value {
+            Value::Object(object) if form.is("object") => {
+                let it = met.entry(form.name).or_default();
+                it.known.extend(keys.into_iter().flat_map(|keys| keys.keys().map(String::as_str)));
+                it.written.extend(object.keys().cloned());
+                for (key, value) in object {
+                    let own = keys.and_then(|keys| keys.get_key_value(key));
+                    let own = own.map(|(key, part)| (key.as_str(), part));
+                    if let Some(part) = own.or_else(|| rest("additionalProperties"))
+                        && !is_spared(form.name, key)
+                    {
+                        meet(part, value, met);
+                    }
+                }
+            }
+            Value::Array(list) if form.is("array") => {
+                let items = rest("items").unwrap();
+                list.iter().for_each(|value| meet(items, value, met));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_spared(section: &str, key: &str) -> bool {
+    not_built().iter().any(|row| row.section == section && row.key == key)
+        || match section {
+            // Keys of types that are not built.
+            "handler" => ["url", "timeout", "retries", "command", "channel"].contains(&key),
+            "service" => key == "requestChannel",
+            // A secret has one source; a comment beside `token` names this one.
+            "secret" => key == "file",
+            _ => false,
+        }
+}
+
+#[test]
+fn the_full_sample_has_every_built_key() {
+    let root = parse_to_ast(FULL, &CollectOptions::default(), &STRICT).unwrap().value.unwrap();
+    let full = walk::walk(&root, &mut Vec::new()).json;
+    let mut met = BTreeMap::new();
+    meet(("document", value()), &serde_json::from_str(&full).unwrap(), &mut met);
+    assert!(met.len() > 15, "{:?}", met.keys());
+    let missing = met.iter().flat_map(|(section, Met { known, written })| {
+        let missing = known.iter().filter(|key| !written.contains(**key));
+        missing.filter(|key| !is_spared(section, key)).map(move |key| format!("{section}.{key}"))
+    });
+    assert_eq!(missing.collect::<Vec<_>>(), [""; 0]);
 }
 
 /// A plain validator: the standard keywords that our schema uses, and nothing of ours.
@@ -208,6 +274,6 @@ fn value_of(text: &str) -> Option<Value> {
             }
         })
     }
-    let parsed = jsonc_parser::parse_to_ast(text, &Default::default(), &Default::default());
+    let parsed = parse_to_ast(text, &Default::default(), &Default::default());
     plain(&parsed.ok()?.value?)
 }
