@@ -143,10 +143,15 @@ fn find<'v>(
     path: &[u8],
     captures: &mut Captures,
 ) -> Result<RouteIx, Refusal<'v>> {
-    let mut lower = [0; 256];
-    let host = lower_host(head.host.of_bytes(bytes), &mut lower);
+    let host = name_of(head.host.of_bytes(bytes));
+    let method = head.method.of_bytes(bytes);
     let answers = &view.table.answers;
-    match view.table.matcher.find(host, path, head.method.of_bytes(bytes), captures) {
+    let found = if host.iter().any(u8::is_ascii_uppercase) {
+        view.table.matcher.find(lower(host, &mut [0; 256]), path, method, captures)
+    } else {
+        view.table.matcher.find(host, path, method, captures)
+    };
+    match found {
         Match::Route(ix) => Ok(ix),
         Match::WrongMethod(which) => {
             let answer = answers.method_not_allowed.get(which).unwrap_or(&answers.not_found);
@@ -156,13 +161,17 @@ fn find<'v>(
     }
 }
 
-/// The host without its port, in lower case.
-fn lower_host<'a>(host: &[u8], lower: &'a mut [u8; 256]) -> &'a [u8] {
+/// The host without its port.
+fn name_of(host: &[u8]) -> &[u8] {
     let end = match host {
         [b'[', ..] => memchr::memchr(b']', host).map_or(host.len(), |at| at + 1),
         _ => memchr::memchr(b':', host).unwrap_or(host.len()),
     };
-    let name = host.get(..end).unwrap_or_default();
+    host.get(..end).unwrap_or_default()
+}
+
+#[cold]
+fn lower<'a>(name: &[u8], lower: &'a mut [u8; 256]) -> &'a [u8] {
     let Some(place) = lower.get_mut(..name.len()) else { return &[] };
     for (place, byte) in place.iter_mut().zip(name) {
         *place = byte.to_ascii_lowercase();
@@ -233,18 +242,14 @@ impl Message<'_> {
     /// The head for `service`.
     fn compose(&self, service: &Service, target: &Target, client: &[u8], passage: Passage) -> Buf {
         let host = self.head.host.of_bytes(self.bytes);
-        let authority = match service.host_header {
-            HostHeader::Client if !host.is_empty() => host,
-            HostHeader::Client | HostHeader::Target => target.authority.as_bytes(),
-        };
-        let origin = Origin { client, host, authority };
+        let origin = Origin { client, host };
         // A capture may be named more than once: each time it is at most the whole path, and in a
         // query each byte of it at most an escape.
         let room = self.head.len
             + service.literal_bytes
             + service.pieces.len() * self.path.len() * 3
-            + host.len()
-            + authority.len()
+            + host.len() * 2
+            + target.line_end.len()
             + ADDED;
         let mut out = Buf::sized(room);
         let fit = out.fill(|place| {
@@ -252,7 +257,14 @@ impl Message<'_> {
             writer.put(self.head.method.of_bytes(self.bytes));
             writer.put(b" ");
             self.target(&mut writer, service);
-            writer.put(b" HTTP/1.1\r\n");
+            match service.host_header {
+                HostHeader::Client if !host.is_empty() => {
+                    writer.put(b" HTTP/1.1\r\nhost: ");
+                    writer.put(host);
+                    writer.put(b"\r\n");
+                }
+                HostHeader::Client | HostHeader::Target => writer.put(&target.line_end),
+            }
             rewrite::request_fields(&mut writer, self.fields, self.bytes, &origin, passage);
             writer.finish()
         });

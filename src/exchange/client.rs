@@ -51,10 +51,10 @@ pub struct Manner {
     pub send: Send,
 }
 
-/// A client's address as text.
+/// The field lines that name a client to upstreams.
 #[derive(Clone, Copy)]
 struct Address {
-    text: [u8; 46],
+    text: [u8; Address::LEN_MAX],
     len: u8,
 }
 
@@ -78,7 +78,7 @@ impl Client {
         }
     }
 
-    /// The client's address, as `X-Forwarded-For` names it.
+    /// The field lines that name the client's address and scheme to upstreams.
     #[must_use]
     pub fn address(&self) -> &[u8] {
         self.address.text.get(..usize::from(self.address.len)).unwrap_or_default()
@@ -168,14 +168,17 @@ impl Manner {
 }
 
 impl Address {
+    /// The lines below, with an address of 45 characters.
+    const LEN_MAX: usize = 96;
+
     fn new(peer: SocketAddr) -> Self {
-        let mut text = [0; 46];
-        let len = text.len();
+        let mut text = [0; Self::LEN_MAX];
         let mut rest = &mut text[..];
-        // An address is at most 45 characters; one that were not would be cut, not overrun. An IPv4
-        // client of an IPv6 socket is named as what it is.
-        let _ = write!(rest, "{}", peer.ip().to_canonical());
-        let used = len - rest.len();
+        // An IPv4 client of an IPv6 socket is named as what it is.
+        let ip = peer.ip().to_canonical();
+        // Lines that did not fit would be cut, not overrun.
+        let _ = write!(rest, "x-forwarded-for: {ip}\r\nx-forwarded-proto: http\r\n");
+        let used = Self::LEN_MAX - rest.len();
         Self { text, len: u8::try_from(used).unwrap_or(0) }
     }
 }
@@ -185,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_text_without_its_port() {
+    fn a_client_is_named_without_its_port() {
         for (peer, text) in [
             ("1.2.3.4:5", "1.2.3.4"),
             ("[::ffff:1.2.3.4]:5", "1.2.3.4"),
@@ -196,7 +199,8 @@ mod tests {
             ),
         ] {
             let address = Address::new(peer.parse().unwrap());
-            assert_eq!(&address.text[..usize::from(address.len)], text.as_bytes());
+            let lines = format!("x-forwarded-for: {text}\r\nx-forwarded-proto: http\r\n");
+            assert_eq!(&address.text[..usize::from(address.len)], lines.as_bytes());
         }
     }
 }

@@ -163,13 +163,13 @@ fn only_what_is_for_the_other_end_reaches_it() {
     request(bytes.as_bytes(), &BOUNDS, &mut fields).unwrap().unwrap();
     let mut place = [0; 1024];
     let mut writer = Writer::new(&mut place);
-    let origin = Origin { client: b"1.2.3.4", host: b"shop", authority: b"up:81" };
+    let origin = Origin { client: b"x-forwarded-for: 1.2.3.4\r\n", host: b"shop" };
     rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
     let len = writer.finish().unwrap();
     assert_eq!(
         std::str::from_utf8(&place[..len]).unwrap(),
-        "host: up:81\r\nA: 1\r\nContent-Length: 3\r\nB: 3\r\nx-forwarded-for: 1.2.3.4\r\n\
-         x-forwarded-host: shop\r\nx-forwarded-proto: http\r\n\r\n"
+        "A: 1\r\nContent-Length: 3\r\nB: 3\r\nx-forwarded-for: 1.2.3.4\r\n\
+         x-forwarded-host: shop\r\n\r\n"
     );
 }
 
@@ -180,18 +180,18 @@ fn a_length_is_passed_on_in_its_plainest_form() {
     request(bytes.as_bytes(), &BOUNDS, &mut fields).unwrap().unwrap();
     let mut place = [0; 256];
     let mut writer = Writer::new(&mut place);
-    let origin = Origin { client: b"1.2.3.4", host: b"a", authority: b"a" };
+    let origin = Origin { client: b"", host: b"a" };
     rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
     let len = writer.finish().unwrap();
     let written = std::str::from_utf8(&place[..len]).unwrap();
-    assert!(written.starts_with("host: a\r\nB: 1\r\ncontent-length: 3\r\n"), "{written}");
+    assert!(written.starts_with("B: 1\r\ncontent-length: 3\r\n"), "{written}");
     let bytes = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tchunked\r\n\r\n";
     request(bytes.as_bytes(), &BOUNDS, &mut fields).unwrap().unwrap();
     let mut writer = Writer::new(&mut place);
     rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
     let len = writer.finish().unwrap();
     let written = std::str::from_utf8(&place[..len]).unwrap();
-    assert!(written.starts_with("host: a\r\ntransfer-encoding: chunked\r\n"), "{written}");
+    assert!(written.starts_with("transfer-encoding: chunked\r\n"), "{written}");
 }
 
 #[test]

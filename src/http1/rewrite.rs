@@ -46,12 +46,10 @@ impl<'a> Writer<'a> {
 /// Who sent a request, and to where, as the upstream is told.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
-    /// The client's address.
+    /// The field lines that name the client's address and scheme.
     pub client: &'a [u8],
     /// The host it asked for; empty when it named none.
     pub host: &'a [u8],
-    /// The host the upstream is asked for.
-    pub authority: &'a [u8],
 }
 
 /// How a request reaches its upstream.
@@ -64,7 +62,8 @@ pub enum Passage {
     Read,
 }
 
-/// Writes the fields of a request and the blank line; the request line is written already.
+/// Writes the fields of a request and the blank line; the request line and `Host` are written
+/// already.
 pub fn request_fields(
     writer: &mut Writer<'_>,
     fields: &Fields,
@@ -72,9 +71,6 @@ pub fn request_fields(
     origin: &Origin<'_>,
     passage: Passage,
 ) {
-    writer.put(b"host: ");
-    writer.put(origin.authority);
-    writer.put(b"\r\n");
     copy(writer, fields, bytes, |field| match field.kind {
         Kind::EndToEnd | Kind::Accept => true,
         Kind::ContentLength | Kind::TransferEncoding | Kind::AcceptEncoding => {
@@ -82,13 +78,12 @@ pub fn request_fields(
         }
         Kind::Hop | Kind::Connection | Kind::Host | Kind::Expect | Kind::Forwarding => false,
     });
-    writer.put(b"x-forwarded-for: ");
     writer.put(origin.client);
     if !origin.host.is_empty() {
-        writer.put(b"\r\nx-forwarded-host: ");
+        writer.put(b"x-forwarded-host: ");
         writer.put(origin.host);
+        writer.put(b"\r\n");
     }
-    writer.put(b"\r\nx-forwarded-proto: http\r\n");
     if passage == Passage::Relayed {
         writer.put(b"\r\n");
     }

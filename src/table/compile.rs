@@ -140,8 +140,8 @@ impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
         let name =
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let addresses = (self.resolve)(host, port).into();
-        let authority = url.authority.as_str().into();
-        self.targets.push(Target { name: name.into(), authority, addresses });
+        let line_end = format!(" HTTP/1.1\r\nhost: {}\r\n", url.authority).into_bytes().into();
+        self.targets.push(Target { name: name.into(), line_end, addresses });
         self.known_targets.insert(key, ix);
         ix
     }

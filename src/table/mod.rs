@@ -133,8 +133,8 @@ pub enum Piece {
 pub struct Target {
     /// `host:port`, its identity across tables.
     pub name: Box<str>,
-    /// What goes into `Host`.
-    pub authority: Box<str>,
+    /// What ends a request line to it: the version, and the `Host` field with its authority.
+    pub line_end: Box<[u8]>,
     /// Where it answers, in the order to try; empty when its name did not resolve.
     pub addresses: Box<[SocketAddr]>,
 }
