@@ -197,7 +197,7 @@ impl<'v> Exchange<'_, 'v> {
             return Err(Fault::Concealed(received.head.status).into());
         }
         debug_assert!(asked == crate::http1::head::Asked::Body || manner.send == Send::HeadOnly);
-        let relay = Relay {
+        let mut relay = Relay {
             means: self.means,
             client: self.client,
             manner,

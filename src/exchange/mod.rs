@@ -66,7 +66,7 @@ pub async fn run(client: &mut Client, means: &Means, now: Now) -> Option<Next> {
     let chosen = choose::choose(means, &view, client, &head, now);
     client.begin(&head);
     Some(match chosen {
-        Ok(chosen) => exchange(client, means, &view, chosen, &head).await,
+        Ok(mut chosen) => exchange(client, means, &view, &mut chosen, &head).await,
         Err(refusal) => refuse(client, means, &view, &refusal).await,
     })
 }
@@ -96,18 +96,18 @@ fn manner(client: &Client, means: &Means, view: &View, head: &Request) -> Manner
     }
 }
 
-async fn exchange(
+async fn exchange<'v>(
     client: &mut Client,
-    means: &Means,
-    view: &View,
-    mut chosen: Chosen<'_>,
+    means: &'v Means,
+    view: &'v View,
+    chosen: &mut Chosen<'v>,
     head: &Request,
 ) -> Next {
     let outcome = if chosen.passage == Passage::Relayed {
-        forward::forward(client, means, view, &mut chosen, head.expect).await
+        forward::forward(client, means, view, chosen, head.expect).await
     } else {
         // Boxed: a fan-out is rare, and its state would make every connection larger.
-        Box::pin(fanout::fan_out(client, means, view, &mut chosen, head.expect)).await
+        Box::pin(fanout::fan_out(client, means, view, chosen, head.expect)).await
     };
     match outcome {
         Ok(done) => {
@@ -125,7 +125,7 @@ async fn fail(
     client: &mut Client,
     means: &Means,
     view: &View,
-    mut chosen: Chosen<'_>,
+    chosen: &mut Chosen<'_>,
     failure: Failure,
 ) -> Next {
     let Failure { mut fault, sent } = failure;

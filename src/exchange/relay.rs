@@ -93,7 +93,7 @@ impl Line<'_> {
 
 impl Relay<'_, '_> {
     /// Relays the response that begins with `received`.
-    pub(super) async fn run(mut self, received: Received) -> Result<Done, Failure> {
+    pub(super) async fn run(&mut self, received: Received) -> Result<Done, Failure> {
         let Received { head, mut buf, at } = received;
         let status = head.status;
         let sent = Sent::Head(status);

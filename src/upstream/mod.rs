@@ -23,7 +23,8 @@ use pool::Pool;
 /// A connection in use.
 pub struct Leased {
     pool: Rc<Pool>,
-    stream: Option<Stream>,
+    /// Boxed, so that handing it on moves a word.
+    stream: Option<Box<Stream>>,
     /// Where it came from.
     pub from: From,
 }
@@ -94,7 +95,8 @@ pub async fn dial(
     // The place is taken before the wait: connections being opened count.
     pool.begin();
     let mut leased = Leased { pool: Rc::clone(pool), stream: None, from: From::Dial };
-    leased.stream = Some(connect::connect(&target.addresses, means.connect, means.wheel).await?);
+    let stream = connect::connect(&target.addresses, means.connect, means.wheel).await?;
+    leased.stream = Some(Box::new(stream));
     means.process.count(means.core, Count::Connected);
     Ok(leased)
 }
@@ -102,8 +104,8 @@ pub async fn dial(
 impl Leased {
     /// The connection; `None` only while it is being opened or after it was parked.
     #[must_use]
-    pub const fn stream(&self) -> Option<&Stream> {
-        self.stream.as_ref()
+    pub fn stream(&self) -> Option<&Stream> {
+        self.stream.as_deref()
     }
 
     /// Puts the connection back for the next exchange. The caller knows that nothing is left of

@@ -26,7 +26,7 @@ pub struct Pool {
 }
 
 struct Parked {
-    stream: Stream,
+    stream: Box<Stream>,
     since: Now,
 }
 
@@ -80,13 +80,13 @@ impl Pool {
     }
 
     /// The connection parked last, and when.
-    pub(super) fn take(&self) -> Option<(Stream, Now)> {
+    pub(super) fn take(&self) -> Option<(Box<Stream>, Now)> {
         self.idle.borrow_mut().pop_back().map(|parked| (parked.stream, parked.since))
     }
 
     /// Keeps a connection. The limit on idle ones is held by [`Pool::sweep`]: held here, a target
     /// whose load swings would close connections that it opens again a millisecond later.
-    pub(super) fn park(&self, stream: Stream, now: Now) {
+    pub(super) fn park(&self, stream: Box<Stream>, now: Now) {
         if self.bounds.get().idle_max > 0 {
             self.idle.borrow_mut().push_back(Parked { stream, since: now });
         }
