@@ -49,6 +49,15 @@ pub fn load_bytes(bytes: Vec<u8>) -> (String, Loaded) {
 
 /// Reads a document. On success the complaints are advice.
 ///
+/// ```
+/// let text = r#"{ "http": { "routes": { "/users": { "GET": { "services": {
+///     "users": { "url": "http://localhost:6666/users" } } } } } } }"#;
+/// let (config, advice) = fusebox::config::load(text).unwrap();
+/// assert_eq!((config.http.routes.len(), advice.len()), (1, 0));
+/// let complaints = fusebox::config::load("{}").unwrap_err();
+/// assert_eq!(complaints[0].code.as_str(), "F008");
+/// ```
+///
 /// # Errors
 /// Everything that is wrong with it, sorted by place.
 pub fn load(text: &str) -> Loaded {
