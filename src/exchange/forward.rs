@@ -11,7 +11,7 @@ use std::cell::Cell;
 use futures_util::future::join;
 
 use super::choose::{Call, Chosen, Repeat};
-use super::client::Client;
+use super::client::{Client, Manner};
 use super::fault::{Failure, Fault};
 use super::means::{Means, View};
 use super::patience::Patience;
@@ -21,7 +21,7 @@ use super::upload::Upload;
 use super::waiting::Waiting;
 use crate::clock::{self, Now};
 use crate::http1::answer::Send;
-use crate::http1::head::Expect;
+use crate::http1::head::{Asked, Expect};
 use crate::rt::buffer::{Buf, Class};
 use crate::rt::deadline::Cut;
 use crate::rt::stream::Stop;
@@ -56,10 +56,8 @@ pub(super) async fn forward<'v>(
         if let Some(stream) = leased.stream() {
             // Connecting took time of its own, which is not the upstream's silence.
             patience.arm(stream, if from == From::Dial { clock::now() } else { now });
-            let sent;
-            (sent, out) = stream.write(out).await;
             // A peer that closes while it is written to may have answered before: reading tells.
-            let _ = sent;
+            (_, out) = stream.write(out).await;
         }
         let exchange = Exchange { means, view, client: &client, patience, request: &request };
         let relayed = if whole {
@@ -140,7 +138,7 @@ impl<'v> Exchange<'_, 'v> {
     /// The request's body and its response, at once.
     async fn both_ways(
         &self,
-        manner: super::client::Manner,
+        manner: Manner,
         leased: &Leased,
         chosen: &mut Chosen<'v>,
         upload: &mut Upload<'_>,
@@ -186,7 +184,7 @@ impl<'v> Exchange<'_, 'v> {
 
     async fn response(
         &self,
-        manner: super::client::Manner,
+        manner: Manner,
         line: Line<'_>,
         chosen: &mut Chosen<'v>,
     ) -> Result<Done, Failure> {
@@ -196,7 +194,7 @@ impl<'v> Exchange<'_, 'v> {
         if chosen.route.generic_errors && received.head.status >= 500 {
             return Err(Fault::Concealed(received.head.status).into());
         }
-        debug_assert!(asked == crate::http1::head::Asked::Body || manner.send == Send::HeadOnly);
+        debug_assert!(asked == Asked::Body || manner.send == Send::HeadOnly);
         let mut relay = Relay {
             means: self.means,
             client: self.client,

@@ -198,11 +198,12 @@ impl Relay<'_, '_> {
         let abandoned = failed && self.client.stream().is_reset();
         let ending = if abandoned { Ending::ClientGone } else { Ending::Answered(status) };
         self.verdict.settle(ending, now);
-        if rest == Rest::Clean && self.request.get() == Progress::Whole {
-            match std::mem::replace(&mut self.line, Line::Gone) {
-                Line::Own(leased) => leased.park(now),
-                shared => self.line = shared,
-            }
+        let clean = rest == Rest::Clean && self.request.get() == Progress::Whole;
+        if clean
+            && matches!(self.line, Line::Own(_))
+            && let Line::Own(leased) = std::mem::replace(&mut self.line, Line::Gone)
+        {
+            leased.park(now);
         }
     }
 

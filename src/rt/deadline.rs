@@ -12,7 +12,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::os::fd::RawFd;
 use std::pin::pin;
 use std::rc::Rc;
@@ -111,13 +111,11 @@ impl Wheel {
     }
 }
 
-use std::future::Future;
-
 impl Deadline {
     /// From now on the socket is cut at `due`, unless it is armed anew or disarmed before.
     #[inline]
     pub fn arm(&self, due: Now, why: Why, cut: Cut) {
-        self.set(due.millis_up(), why, cut);
+        self.set(due.millis_up(), why, cut, None);
     }
 
     /// From now on the socket is cut when, for `limit`, its peer takes nothing of what was sent.
@@ -127,22 +125,20 @@ impl Deadline {
     pub fn arm_sending(&self, now: Now, limit: Duration) {
         let half = limit / 2;
         let half_ms = u64::try_from(half.as_millis()).unwrap_or(u64::MAX).max(1);
-        self.set(now.after(half).millis_up(), Why::Client, Cut::Both);
-        if let Some(slot) = self.wheel.inner.borrow_mut().slots.get_mut(self.slot.get() as usize) {
-            slot.sending = Some(Sending { half_ms, queued: None });
-        }
+        let sending = Sending { half_ms, queued: None };
+        self.set(now.after(half).millis_up(), Why::Client, Cut::Both, Some(sending));
     }
 
     /// Names what is awaited without an end: only a drain can cut it.
     #[inline]
     pub fn rest(&self, why: Why) {
-        self.set(NEVER, why, Cut::Read);
+        self.set(NEVER, why, Cut::Read, None);
     }
 
     /// From now on nothing is awaited.
     #[inline]
     pub fn disarm(&self) {
-        self.set(NEVER, Why::Client, Cut::Both);
+        self.set(NEVER, Why::Client, Cut::Both, None);
     }
 
     /// Why the socket was cut, if it was.
@@ -151,11 +147,11 @@ impl Deadline {
         self.wheel.inner.borrow().slots.get(self.slot.get() as usize).and_then(|it| it.fired)
     }
 
-    fn set(&self, due: u64, why: Why, cut: Cut) {
+    fn set(&self, due: u64, why: Why, cut: Cut, sending: Option<Sending>) {
         let mut inner = self.wheel.inner.borrow_mut();
         let index = self.slot.get();
         let Some(slot) = inner.slots.get_mut(index as usize) else { return };
-        (slot.due, slot.why, slot.cut, slot.sending) = (due, why, cut, None);
+        (slot.due, slot.why, slot.cut, slot.sending) = (due, why, cut, sending);
         if due < slot.filed {
             inner.unlink(index);
             inner.file(index, due);
@@ -164,9 +160,7 @@ impl Deadline {
             self.wheel.wake_for(tick);
         }
     }
-}
 
-impl Deadline {
     /// Takes the socket off the wheel for good: before it is closed, so that its number, given to
     /// another, is never cut for this one's sake.
     pub(super) fn leave(&self) {
