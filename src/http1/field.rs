@@ -59,6 +59,10 @@ pub struct Fields {
     first: [Option<Span>; Kind::COUNT],
     /// By kind: a bit where there is more than one.
     twice: u16,
+    /// Whether the connection goes on, if `Connection` says it.
+    persist: Option<Persist>,
+    /// Whether `Connection` names fields of its own to be left out.
+    nominates: bool,
 }
 
 /// A field breaks a rule of framing, or stands twice where it may stand once.
@@ -100,12 +104,16 @@ impl Fields {
     ) -> Result<(), Fault> {
         self.list.clear();
         (self.first, self.twice) = ([None; Kind::COUNT], 0);
+        (self.persist, self.nominates) = (None, false);
         self.end = len.saturating_sub(2);
         for (name, value) in lines {
             if name.len() > NAME_MAX {
                 return Err(Fault);
             }
             let kind = kind(name)?;
+            if kind == Kind::Connection {
+                self.hear(value);
+            }
             let (name, value) = (Span::of(name, bytes), Span::of(value, bytes));
             if !line_ends_before(name.start(), bytes) {
                 return Err(Fault);
@@ -151,28 +159,18 @@ impl Fields {
     }
 
     /// Whether the sender lets the connection go on (RFC 9112 §9.3).
-    pub(super) fn persist(&self, version: Version, bytes: &[u8]) -> Persist {
-        let mut persist = match version {
-            Version::Http11 => Persist::Keep,
-            Version::Http10 => Persist::Close,
-        };
-        for token in self.connection_tokens(bytes) {
-            if token.eq_ignore_ascii_case(b"close") {
-                return Persist::Close;
-            }
-            if token.eq_ignore_ascii_case(b"keep-alive") {
-                persist = Persist::Keep;
-            }
+    pub(super) const fn persist(&self, version: Version) -> Persist {
+        match (self.persist, version) {
+            (Some(said), _) => said,
+            (None, Version::Http11) => Persist::Keep,
+            (None, Version::Http10) => Persist::Close,
         }
-        persist
     }
 
     /// Whether `Connection` names fields of its own to be left out; most say only whether to go on.
     #[must_use]
-    pub fn nominates(&self, bytes: &[u8]) -> bool {
-        self.connection_tokens(bytes).any(|token| {
-            !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive")
-        })
+    pub const fn nominates(&self) -> bool {
+        self.nominates
     }
 
     /// Whether `Connection` names `field`. What framing, routing and trust rest on cannot be named.
@@ -181,7 +179,7 @@ impl Fields {
         let name = field.name.of_bytes(bytes);
         matches!(field.kind, Kind::EndToEnd | Kind::Accept | Kind::AcceptEncoding)
             && !name.eq_ignore_ascii_case(b"authorization")
-            && self.connection_tokens(bytes).any(|token| token.eq_ignore_ascii_case(name))
+            && self.nominated(bytes).any(|token| token.eq_ignore_ascii_case(name))
     }
 
     /// Which of our representations the client prefers: JSON, unless it ranks text above it.
@@ -194,18 +192,36 @@ impl Fields {
         }
     }
 
-    fn connection_tokens<'b>(&self, bytes: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
-        // Most heads have none: then nothing is looked through.
-        let any = self.first.get(Kind::Connection as usize).is_some_and(Option::is_some);
+    /// Keeps what a `Connection` of this value says; `close` outweighs any other word.
+    fn hear(&mut self, value: &[u8]) {
+        if is(value, b"keep-alive") {
+            // What nearly all say who say anything: nothing is cut.
+            self.persist.get_or_insert(Persist::Keep);
+            return;
+        }
+        for token in tokens(value) {
+            if is(token, b"close") {
+                self.persist = Some(Persist::Close);
+            } else if is(token, b"keep-alive") {
+                self.persist.get_or_insert(Persist::Keep);
+            } else {
+                self.nominates = true;
+            }
+        }
+    }
+
+    /// The tokens of all `Connection` fields.
+    fn nominated<'b>(&self, bytes: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
         self.list
-            .get(..if any { self.list.len() } else { 0 })
-            .unwrap_or_default()
             .iter()
             .filter(|field| field.kind == Kind::Connection)
-            .flat_map(|field| field.value.of_bytes(bytes).split(|&byte| byte == b','))
-            .map(<[u8]>::trim_ascii)
-            .filter(|token| !token.is_empty())
+            .flat_map(|field| tokens(field.value.of_bytes(bytes)))
     }
+}
+
+/// The members of a list (RFC 9110 §5.6.1).
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 /// A `Content-Length`: digits alone (RFC 9110 §8.6), and not more than can be meant.
@@ -219,7 +235,7 @@ pub(super) fn length(value: &[u8]) -> Option<u64> {
 }
 
 fn line_ends_before(offset: usize, bytes: &[u8]) -> bool {
-    offset.checked_sub(2).and_then(|start| bytes.get(start..offset)) == Some(b"\r\n")
+    bytes.get(..offset).is_some_and(|before| before.ends_with(b"\r\n"))
 }
 
 /// Names that mean something to a proxy, by length.
@@ -251,12 +267,35 @@ fn known(len: usize) -> &'static [(&'static [u8], Kind)] {
 /// fault: servers that turn both into `_` would take it for the real one.
 #[inline]
 fn kind(name: &[u8]) -> Result<Kind, Fault> {
+    // Length and first letter tell nearly all names from ours, and from twins of ours.
+    let first = name.first().map(u8::to_ascii_lowercase);
+    let mut near = false;
     for (known, kind) in known(name.len()) {
-        if name.eq_ignore_ascii_case(known) {
-            return Ok(*kind);
+        if known.first().copied() == first {
+            if is(name, known) {
+                return Ok(*kind);
+            }
+            near = true;
         }
     }
-    if memchr::memchr(b'_', name).is_some() { twin(name) } else { Ok(Kind::EndToEnd) }
+    if near && memchr::memchr(b'_', name).is_some() { twin(name) } else { Ok(Kind::EndToEnd) }
+}
+
+/// Whether `text`, which holds no control bytes, is `word`, one of lower-case letters, digits and
+/// dashes. Those differ from their capitals in one bit, and eight bytes are compared at a time: a
+/// loop over bytes costs several times that, and most heads have a dozen names.
+#[inline]
+fn is(text: &[u8], word: &[u8]) -> bool {
+    let same = |a: &[u8; 8], b: &[u8; 8]| {
+        u64::from_ne_bytes(*a) | u64::from_ne_bytes([0x20; 8]) == u64::from_ne_bytes(*b)
+    };
+    match (text.first_chunk(), text.last_chunk(), word.first_chunk(), word.last_chunk()) {
+        // The two words overlap.
+        (Some(a), Some(b), Some(c), Some(d)) if text.len() == word.len() && text.len() <= 16 => {
+            same(a, c) && same(b, d)
+        }
+        _ => text.eq_ignore_ascii_case(word),
+    }
 }
 
 #[cold]
@@ -319,6 +358,23 @@ mod tests {
         assert_eq!(length(b"9999999999999999"), Some(9_999_999_999_999_999));
         for bad in ["", "+3", "-0", "0x3", "1_0", "1 0", "3;", "3, 3", "18446744073709551619"] {
             assert_eq!(length(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_known_in_any_case_and_no_name_beside_it_is() {
+        for (name, means) in (0..=32).flat_map(known) {
+            assert_eq!(kind(name), Ok(*means));
+            assert_eq!(kind(&name.to_ascii_uppercase()), Ok(*means));
+            for (at, byte) in (0..name.len()).flat_map(|at| (0..=u8::MAX).map(move |b| (at, b))) {
+                let mut other = name.to_vec();
+                other[at] = byte;
+                let same = other.eq_ignore_ascii_case(name);
+                assert!(
+                    !super::super::head::is_token(byte) || is(&other, name) == same,
+                    "{other:?}"
+                );
+            }
         }
     }
 

@@ -208,7 +208,7 @@ pub fn request(
         host: target::host(target.authority, version, fields, bytes)?,
         version,
         framing: length::of_request(version, fields, bytes)?,
-        persist: fields.persist(version, bytes),
+        persist: fields.persist(version),
         expect: expectation(version, fields, bytes)?,
         prefer: fields.prefer(bytes),
     }))
@@ -246,7 +246,7 @@ pub fn response(
     let framing = length::of_response(version, status, asked, fields, bytes)?;
     let persist = match framing {
         Framing::UntilClose => Persist::Close,
-        Framing::None | Framing::Exact(_) | Framing::Chunked => fields.persist(version, bytes),
+        Framing::None | Framing::Exact(_) | Framing::Chunked => fields.persist(version),
     };
     Ok(Some(Response { len, status, version, framing, persist }))
 }

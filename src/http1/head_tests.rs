@@ -118,6 +118,9 @@ fn a_connection_persists_by_version_and_by_word() {
         ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", Persist::Close),
         ("GET / HTTP/1.0\r\n\r\n", Persist::Close),
         ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", Persist::Keep),
+        ("GET / HTTP/1.0\r\nConnection: x, Keep-Alive\r\n\r\n", Persist::Keep),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", Persist::Close),
+        ("GET / HTTP/1.0\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n", Persist::Close),
     ] {
         assert_eq!(accepted(bytes).persist, persist, "{bytes:?}");
     }

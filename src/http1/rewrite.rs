@@ -27,6 +27,9 @@ impl<'a> Writer<'a> {
     /// Writes `bytes`; once something did not fit, nothing more is written.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         match self.place.get_mut(self.len..self.len + bytes.len()) {
             Some(place) if self.fits => {
                 place.copy_from_slice(bytes);
@@ -160,7 +163,7 @@ pub fn response_head(
 
 /// Copies the field lines that `keep` keeps, neighbours together.
 fn copy(writer: &mut Writer<'_>, fields: &Fields, bytes: &[u8], keep: impl Fn(&Field) -> bool) {
-    let nominates = fields.nominates(bytes);
+    let nominates = fields.nominates();
     let kept = |kind: Kind| fields.list().iter().any(|field| field.kind == kind && keep(field));
     let length = fields.odd_length(bytes).filter(|_| kept(Kind::ContentLength));
     let coding = fields.odd_coding(bytes) && kept(Kind::TransferEncoding);
