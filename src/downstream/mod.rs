@@ -64,9 +64,10 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
         // A head that trickles in is read again only when a line of it has ended, not at every
         // byte.
         let more = client.buf.filled().get(unread..).unwrap_or_default();
+        let ended = || memchr::memchr(b'\n', more).is_some() || client.buf.room() == 0;
+        let worth = !client.buf.is_empty() && (began.is_none() || ended());
         unread = client.buf.len();
-        let ended = memchr::memchr(b'\n', more).is_some() || client.buf.room() == 0;
-        if !client.buf.is_empty() && (ended || began.is_none()) {
+        if worth {
             let now = clock::now();
             if let Some(next) = exchange::run(client, means, now).await {
                 return Some(next);

@@ -24,7 +24,7 @@ mod waiting;
 use crate::clock::{self, Now};
 use crate::http1::answer::Send;
 use crate::http1::head;
-use crate::http1::head::{Persist, Request, RequestFault};
+use crate::http1::head::{Expect, Persist, Request, RequestFault};
 use crate::http1::rewrite::Passage;
 use crate::stats::Count;
 use choose::{Chosen, Refusal};
@@ -63,11 +63,11 @@ pub async fn run(client: &mut Client, means: &Means, now: Now) -> Option<Next> {
     client.stream.deadline.disarm();
     client.served = client.served.saturating_add(1);
     client.manner = manner(client, means, &view, &head);
-    let chosen = choose::choose(means, &view, client, &head, now);
+    let mut chosen = choose::choose(means, &view, client, &head, now);
     client.begin(&head);
-    Some(match chosen {
-        Ok(mut chosen) => exchange(client, means, &view, &mut chosen, &head).await,
-        Err(refusal) => refuse(client, means, &view, &refusal).await,
+    Some(match &mut chosen {
+        Ok(chosen) => exchange(client, means, &view, chosen, head.expect).await,
+        Err(refusal) => refuse(client, means, &view, refusal).await,
     })
 }
 
@@ -101,13 +101,13 @@ async fn exchange<'v>(
     means: &'v Means,
     view: &'v View,
     chosen: &mut Chosen<'v>,
-    head: &Request,
+    expect: Expect,
 ) -> Next {
     let outcome = if chosen.passage == Passage::Relayed {
-        forward::forward(client, means, view, chosen, head.expect).await
+        forward::forward(client, means, view, chosen, expect).await
     } else {
         // Boxed: a fan-out is rare, and its state would make every connection larger.
-        Box::pin(fanout::fan_out(client, means, view, chosen, head.expect)).await
+        Box::pin(fanout::fan_out(client, means, view, chosen, expect)).await
     };
     match outcome {
         Ok(done) => {

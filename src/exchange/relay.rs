@@ -117,17 +117,17 @@ impl Relay<'_, '_> {
         }
         let mut now = at;
         loop {
-            match state {
-                State::Over(left) => {
-                    let rest = match (head.persist, left) {
-                        (Persist::Keep, Left::Nothing) => Rest::Clean,
-                        (Persist::Close, _) | (_, Left::Unknown) => Rest::Dirty,
-                    };
-                    self.over(status, rest, now);
-                    self.send(buf, now, sent).await?;
-                    return Ok(Done { status, next, rest, at: now });
-                }
-                State::More => buf = self.send(buf, now, sent).await?,
+            let rest = match (state, head.persist) {
+                (State::More, _) => None,
+                (State::Over(Left::Nothing), Persist::Keep) => Some(Rest::Clean),
+                (State::Over(_), _) => Some(Rest::Dirty),
+            };
+            if let Some(rest) = rest {
+                self.over(status, rest, now);
+            }
+            buf = self.send(buf, now, sent).await?;
+            if let Some(rest) = rest {
+                return Ok(Done { status, next, rest, at: now });
             }
             buf = roomy(buf, &body);
             let end;
