@@ -183,7 +183,17 @@ pub enum Fit {
 }
 
 impl Drop for Buf {
+    #[inline]
     fn drop(&mut self) {
+        // Most buffers that are dropped are what stayed behind where one was taken away.
+        if !self.memory.is_empty() {
+            self.give_back();
+        }
+    }
+}
+
+impl Buf {
+    fn give_back(&mut self) {
         let memory = std::mem::take(&mut self.memory);
         let slot = match memory.len() {
             SMALL => 0,

@@ -107,8 +107,8 @@ impl Stream {
     }
 
     /// Sends the filled part of `buf` whole. The buffer comes back as it went, to be sent again.
-    pub async fn write(&self, buf: Buf) -> (io::Result<()>, Buf) {
-        self.write_watched(buf, || {}).await
+    pub fn write(&self, buf: Buf) -> impl Future<Output = (io::Result<()>, Buf)> {
+        self.write_watched(buf, || {})
     }
 
     /// As [`Stream::write`]; `progress` is called whenever the peer has taken a part.
