@@ -49,10 +49,15 @@ impl Tier {
     }
 
     /// Submission and completion entries.
+    ///
+    /// A busy core submits some tens of operations per turn, and writes to its entries in a circle:
+    /// few of them stay in the cache. When all are taken the runtime hands them to the kernel
+    /// before it takes the next, at the price of one system call. Completions may come from every
+    /// connection at once, and those that find no place are kept by the kernel, but slowly.
     const fn entries(self) -> (u32, u32) {
         match self {
-            Self::Defer | Self::Coop => (1024, 8192),
-            Self::Plain => (1024, 2048),
+            Self::Defer | Self::Coop => (256, 4096),
+            Self::Plain => (256, 2048),
             Self::Small | Self::Epoll => (256, 512),
         }
     }

@@ -1,4 +1,5 @@
-//! The breaker's two hard promises under many connections and two workers.
+//! The breaker's two hard promises under many connections and two workers; and more of them at once
+//! than a ring has places.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::client::Client;
-use crate::document::guarded;
+use crate::document::{all_to, guarded, with};
+use crate::kernel::{self, Signal};
 use crate::origin::{Origin, Reply};
 use crate::proxy::Proxy;
 use crate::wait::{self, Gate, pass};
@@ -106,4 +108,29 @@ fn connections_that_hammer_a_failing_route_pass_at_most_their_own_number_beyond_
     }
     let passed = origin.count();
     assert!((K..K + CLIENTS).contains(&passed), "{passed} passed");
+}
+
+#[test]
+fn more_requests_at_once_than_a_ring_has_places_are_all_served_by_one_worker() {
+    const MANY: usize = 1_100;
+    kernel::raise_file_limit();
+    let origin = Origin::start(|request, _| Reply::text(200, &request.target));
+    let document = with(all_to(&origin), "/workers", json!(1));
+    let document = with(document, "/http/limits/upstreamConnections", json!(MANY));
+    let proxy = Proxy::start(&document);
+    let mut clients: Vec<_> = (0..MANY).map(|_| Client::connect(proxy.address())).collect();
+    // The first round opens as many connections to the origin, the second uses them again.
+    for round in 0..2 {
+        // What arrives while the proxy stands still, it finds in one turn of its loop.
+        proxy.signal(Signal::Stop);
+        for (nth, client) in clients.iter_mut().enumerate() {
+            client.send(format!("GET /{round}/{nth} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
+        }
+        proxy.signal(Signal::Continue);
+        for (nth, client) in clients.iter_mut().enumerate() {
+            let response = client.response();
+            assert_eq!((response.status, response.text()), (200, &*format!("/{round}/{nth}")));
+        }
+    }
+    assert_eq!(origin.count(), 2 * MANY);
 }
