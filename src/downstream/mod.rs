@@ -1,7 +1,9 @@
 //! The client's side: one task per connection.
 //!
 //! Enters: an accepted socket. Leaves: its requests, one after the other, handed to `exchange`.
-//! Owns the connection between requests: keep-alive, the deadline of a head, the way it is closed.
+//! Owns the connection between requests: keep-alive, the deadline of a head, rest, the way it is
+//! closed. The task itself is small: what a running exchange needs lies in a nest, and a connection
+//! of which nothing was heard for a while waits without a buffer.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -16,9 +18,10 @@ use crate::clock::{self, Now};
 use crate::exchange::client::Client;
 use crate::exchange::means::{DRAIN_GRACE, Means};
 use crate::exchange::{self, Next};
-use crate::rt::buffer::{Buf, Class, Fit};
+use crate::rt::buffer::Buf;
 use crate::rt::deadline::{Cut, Why};
-use crate::rt::stream::Stream;
+use crate::rt::nest::Nest;
+use crate::rt::stream::{Heard, Stream};
 use crate::stats::Count;
 
 /// What a client may still send after our last answer before the connection is cut.
@@ -27,33 +30,48 @@ const LINGER_BYTES: usize = 64 * 1024;
 /// How long it may take for that.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// A head that is not whole this long after its first byte is waited for without a buffer.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// Serves one connection to its end. A panic ends this connection and no other.
-pub async fn serve(stream: Stream, peer: SocketAddr, means: Rc<Means>) {
+pub fn serve(stream: Stream, peer: SocketAddr, means: Rc<Means>) -> impl Future<Output = ()> {
     means.process.count(&means.core, Count::Accepted);
-    let client = Client::new(stream, peer, clock::now());
-    let served = AssertUnwindSafe(connection(client, &means)).catch_unwind().await;
-    if served.is_err() {
-        means.process.count(&means.core, Count::Panicked);
+    let mut client = Client::new(stream, peer, clock::now());
+    // Captured, not passed on: an argument of an async function lies in its future twice.
+    async move {
+        let served = AssertUnwindSafe(connection(&mut client, &means)).catch_unwind().await;
+        drop(client);
+        if served.is_err() {
+            means.process.count(&means.core, Count::Panicked);
+        }
+        means.process.count(&means.core, Count::Closed);
     }
-    means.process.count(&means.core, Count::Closed);
 }
 
-async fn connection(mut client: Client, means: &Means) {
-    if means.is_full() {
-        let view = means.view();
-        client.refuse_all();
-        let limit = view.table.timeouts.header;
-        client.answer(means, &view.table.answers.no_room, None, limit).await;
-        return linger(client).await;
+async fn connection(client: &mut Client, means: &Means) {
+    let mut last = if means.is_full() { Some(Next::Close) } else { None };
+    if last.is_some() {
+        Nest::new(turn_away(client, means)).await;
     }
-    loop {
-        match request(&mut client, means).await {
+    while last.is_none() {
+        match request(client, means).await {
             Some(Next::Again) => {}
-            Some(Next::Close) => return linger(client).await,
-            Some(Next::Reset) => return client.stream.reset_on_close(),
+            Some(next) => last = Some(next),
             None => return,
         }
     }
+    match last {
+        Some(Next::Reset) => client.stream.reset_on_close(),
+        _ => Nest::new(linger(client)).await,
+    }
+}
+
+/// Answers a connection that has no place here.
+async fn turn_away(client: &mut Client, means: &Means) {
+    let view = means.view();
+    client.refuse_all();
+    let limit = view.table.timeouts.header;
+    client.answer(means, &view.table.answers.no_room, None, limit).await;
 }
 
 /// Waits for one request and runs it. `None`: the client has no more.
@@ -69,7 +87,7 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
         unread = client.buf.len();
         if worth {
             let now = clock::now();
-            if let Some(next) = exchange::run(client, means, now).await {
+            if let Some(next) = Nest::new(exchange::run(client, means, now)).await {
                 return Some(next);
             }
             began.get_or_insert(now);
@@ -78,17 +96,40 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
             return None;
         }
         patience(client, means, began);
-        let mut buf = std::mem::replace(&mut client.buf, Buf::sized(0));
-        make_room(&mut buf);
-        let (read, back) = client.stream.read(buf).await;
-        client.buf = back;
-        if !matches!(read, Ok(1..)) {
+        if hear(client, began).await == Heard::End {
             return match client.stream.deadline.fired() {
-                Some(Why::Head) if began.is_some() => Some(too_slow(client, means).await),
+                Some(Why::Head) if began.is_some() => {
+                    Some(Nest::new(too_slow(client, means)).await)
+                }
                 _ => None,
             };
         }
     }
+}
+
+/// Waits for more of what the client has to say, with a buffer only while it is likely to come
+/// soon.
+async fn hear(client: &mut Client, began: Option<Now>) -> Heard {
+    let slow = began.is_some_and(|began| clock::now().since(began) >= SLOW);
+    let mut heard = if slow { Heard::Quiet } else { Heard::Bytes };
+    loop {
+        if heard == Heard::Quiet {
+            rest(client).await;
+        }
+        let room = with_room(&mut client.buf);
+        (heard, client.buf) = client.stream.read_unless_quiet(room).await;
+        if heard != Heard::Quiet {
+            return heard;
+        }
+    }
+}
+
+/// Waits without a buffer, beyond what holds the part of a head that has come.
+async fn rest(client: &mut Client) {
+    client.buf = client.buf.tight();
+    client.stream.deadline.begin_rest();
+    client.stream.readable().await;
+    client.stream.deadline.end_rest();
 }
 
 /// Sets the deadline of the next read: for the rest of a head from its first byte, for the first
@@ -109,19 +150,21 @@ fn patience(client: &Client, means: &Means, began: Option<Now>) {
     }
 }
 
-/// Makes room for more of a head. A head that fills even a large buffer is refused by its parser.
-fn make_room(buf: &mut Buf) {
+/// Takes the buffer, with room for more of a head. A head that fills even a large one is refused by
+/// its parser.
+fn with_room(buf: &mut Buf) -> Buf {
+    let mut buf = std::mem::replace(buf, Buf::sized(0));
     if buf.is_empty() {
         buf.renew();
     } else if buf.room() < buf.capacity() / 2 {
         buf.compact();
     }
-    if buf.room() == 0 {
-        let mut large = Buf::new(Class::Large);
-        if large.put(buf.filled()) == Fit::Whole {
-            *buf = large;
-        }
+    if buf.room() == 0
+        && let Some(larger) = buf.larger()
+    {
+        return larger;
     }
+    buf
 }
 
 /// RFC 9110 §15.5.9: the client began a head and did not end it.
@@ -137,8 +180,9 @@ async fn too_slow(client: &mut Client, means: &Means) -> Next {
 
 /// Closes a connection so that the client can read our answer: a close with unread bytes would
 /// reset it, and the answer would be lost with it (RFC 9112 §9.6).
-async fn linger(client: Client) {
-    let Client { stream, mut buf, .. } = client;
+async fn linger(client: &mut Client) {
+    let stream = &client.stream;
+    let mut buf = std::mem::replace(&mut client.buf, Buf::sized(0));
     stream.finish();
     stream.deadline.arm(clock::now().after(LINGER), Why::Linger, Cut::Both);
     let mut taken = 0;

@@ -17,7 +17,7 @@ use crate::http1::answer::{After, Prefer, Rendered, Send};
 use crate::http1::framing::{Body, Fed, Framing};
 use crate::http1::head::{Persist, Request, Version};
 use crate::http1::rewrite::{Say, Writer};
-use crate::rt::buffer::{Buf, Class};
+use crate::rt::buffer::Buf;
 use crate::rt::deadline::Cut;
 use crate::rt::stream::Stream;
 
@@ -64,7 +64,7 @@ impl Client {
     pub fn new(stream: Stream, peer: SocketAddr, now: Now) -> Self {
         Self {
             stream,
-            buf: Buf::new(Class::Small),
+            buf: Buf::sized(0),
             seen: now,
             served: 0,
             manner: Manner {

@@ -30,7 +30,7 @@ use crate::http1::answer::{Length, Rendered, Say, Send};
 use crate::http1::framing::{Body, Fed, Part as Bytes};
 use crate::http1::head::{Asked, Expect, Persist};
 use crate::rt::buffer::Buf;
-use crate::rt::deadline::Cut;
+use crate::rt::deadline::{Cut, Watched};
 use crate::rt::stream::Stream;
 use crate::stats::Count;
 use crate::table::Route;
@@ -55,10 +55,14 @@ pub(super) async fn fan_out<'v>(
     let until = limits.filter_map(|call| call.limit).map(|limit| limit.due).min();
     let body = whole_body(client, chosen.route, until, expect).await?;
     let first = std::iter::once(&mut chosen.call);
-    let exchange = Exchange { means, view, route: chosen.route, body: &body };
+    let watched = client.stream.watched();
+    let exchange = Exchange { means, view, route: chosen.route, client: watched, body: &body };
     let (asked, repeat) = (chosen.asked, chosen.repeat);
     let calls = first.chain(&mut chosen.others);
     let fetched = join_all(calls.map(|call| exchange.fetch(call, asked, repeat))).await;
+    if fetched.iter().any(|fetched| matches!(fetched, Err(Fault::ClientGone))) {
+        return Err(Fault::ClientGone.into());
+    }
     let calls = std::iter::once(&chosen.call).chain(&chosen.others);
     let parts: Vec<Part<'_>> = calls
         .zip(&fetched)
@@ -123,6 +127,7 @@ struct Exchange<'a, 'v> {
     means: &'v Means,
     view: &'v View,
     route: &'v Route,
+    client: Watched,
     body: &'a [u8],
 }
 
@@ -137,7 +142,8 @@ impl<'v> Exchange<'_, 'v> {
         let head = std::mem::replace(&mut call.out, Buf::sized(0));
         let mut out = self.message(&head, repeat);
         let mut leased = forward::lease(self.means, self.route, call, now).await?;
-        let patience = Patience { silence: self.route.timeouts.response, limit: call.limit };
+        let silence = self.route.timeouts.response;
+        let patience = Patience { silence, limit: call.limit, client: self.client };
         loop {
             let Some(stream) = leased.stream() else { return Err(Fault::CutShort) };
             patience.arm(stream, clock::now());

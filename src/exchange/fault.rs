@@ -83,6 +83,7 @@ impl Fault {
     pub(super) fn of_upstream(stream: &Stream) -> Self {
         match stream.deadline.fired() {
             Some(Why::Exchange) => Self::TimedOut,
+            Some(Why::Abandoned) => Self::ClientGone,
             Some(_) => Self::Silent,
             None => Self::CutShort,
         }

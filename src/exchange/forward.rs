@@ -49,7 +49,11 @@ pub(super) async fn forward<'v>(
     }
     let repeat = if whole { chosen.repeat } else { Repeat::Never };
     let mut leased = lease(means, route, &chosen.call, now).await?;
-    let patience = Patience { silence: route.timeouts.response, limit: chosen.call.limit };
+    let patience = Patience {
+        silence: route.timeouts.response,
+        limit: chosen.call.limit,
+        client: client.stream().watched(),
+    };
     loop {
         let from = leased.from;
         let request = Cell::new(if whole { Progress::Whole } else { Progress::Running });

@@ -1,7 +1,8 @@
 //! How long an upstream is waited for.
 //!
 //! Enters: the route's and the service's time limits. Leaves: the deadline on the upstream's
-//! stream: its silence counts while it is its turn, the limit of the whole exchange always.
+//! stream: its silence counts while it is its turn, the limit of the whole exchange always, and
+//! when its client resets the connection nobody waits any more.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::http1::answer::Rendered;
-use crate::rt::deadline::{Cut, Why};
+use crate::rt::deadline::{Cut, Watched, Why};
 use crate::rt::stream::Stream;
 
 /// The time limit of an exchange.
@@ -28,6 +29,8 @@ pub(super) struct Patience<'v> {
     pub(super) silence: Option<Duration>,
     /// When it must be done.
     pub(super) limit: Option<Limit<'v>>,
+    /// On whose behalf it is waited for.
+    pub(super) client: Watched,
 }
 
 impl Patience<'_> {
@@ -42,13 +45,11 @@ impl Patience<'_> {
     /// Cuts `stream` when this patience, beginning at `now`, is over.
     pub(super) fn arm(&self, stream: &Stream, now: Now) {
         let silent = self.silence.map(|span| now.after(span));
-        match (silent, self.limit.map(|limit| limit.due)) {
-            (Some(silent), Some(due)) if silent < due => {
-                stream.deadline.arm(silent, Why::Silent, Cut::Both);
-            }
-            (_, Some(due)) => stream.deadline.arm(due, Why::Exchange, Cut::Both),
-            (Some(silent), None) => stream.deadline.arm(silent, Why::Silent, Cut::Both),
-            (None, None) => stream.deadline.disarm(),
-        }
+        let (due, why) = match (silent, self.limit.map(|limit| limit.due)) {
+            (Some(silent), Some(due)) if silent < due => (Some(silent), Why::Silent),
+            (_, Some(due)) => (Some(due), Why::Exchange),
+            (silent, None) => (silent, Why::Silent),
+        };
+        stream.deadline.arm_for(self.client, now, due, why);
     }
 }

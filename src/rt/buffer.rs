@@ -1,13 +1,14 @@
 //! Owned byte buffers from a free list per core.
 //!
 //! Enters: bytes, appended by a socket or copied in. Leaves: the same bytes, to a socket or a
-//! parser. Owns the memory; dropping a buffer puts it back on this core's list. A warm core
+//! parser. Owns its [`Block`]; dropping a buffer puts that back on this core's list. A warm core
 //! allocates nothing.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 #![expect(unsafe_code, reason = "monoio reads and writes through pointers given by `IoBuf`")]
 
-use std::cell::RefCell;
+use super::memory::Block;
+pub use super::memory::{Trimmed, trim};
 
 /// Sizes of buffers. One class serves a head or a small body, one a body in bulk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +26,10 @@ pub const SMALL: usize = 16 * 1024;
 /// of it costs clearly more CPU time for large bodies, twice of it a little more.
 pub const LARGE: usize = 128 * 1024;
 
-/// How many buffers of each class a core keeps for later; more are given back to the allocator.
-const KEPT: [usize; 2] = [1024, 128];
-
-thread_local! {
-    static FREE: RefCell<[Vec<Box<[u8]>>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
-}
-
 /// A buffer with a filled part, from `start` to `end`.
 #[derive(Debug)]
 pub struct Buf {
-    memory: Box<[u8]>,
+    memory: Block,
     start: usize,
     end: usize,
 }
@@ -50,13 +44,11 @@ impl Buf {
     /// An empty buffer of `class` whose first `front` bytes stay free for [`Buf::prepend`].
     #[must_use]
     pub fn with_room(class: Class, front: usize) -> Self {
-        let (slot, len) = match class {
-            Class::Small => (0, SMALL),
-            Class::Large => (1, LARGE),
-        };
-        let kept = FREE.with_borrow_mut(|free| free.get_mut(slot).and_then(Vec::pop));
-        let memory = kept.unwrap_or_else(|| Box::from_iter(std::iter::repeat_n(0, len)));
-        let start = front.min(len);
+        let memory = Block::of(match class {
+            Class::Small => SMALL,
+            Class::Large => LARGE,
+        });
+        let start = front.min(memory.len());
         Self { memory, start, end: start }
     }
 
@@ -64,17 +56,39 @@ impl Buf {
     #[must_use]
     pub fn sized(len: usize) -> Self {
         match len {
-            0 => Self { memory: Box::default(), start: 0, end: 0 },
+            0 => Self { memory: Block::none(), start: 0, end: 0 },
             1..=SMALL => Self::new(Class::Small),
-            _ if len <= LARGE => Self::new(Class::Large),
-            _ => Self { memory: Box::from_iter(std::iter::repeat_n(0, len)), start: 0, end: 0 },
+            _ => Self { memory: Block::of(len), start: 0, end: 0 },
         }
+    }
+
+    /// The same bytes in as little memory as holds them: for bytes that are kept for a while. None
+    /// at all is no memory.
+    #[must_use]
+    pub fn tight(&self) -> Self {
+        let memory = if self.is_empty() { Block::none() } else { Block::of(self.len()) };
+        let mut tight = Self { memory, start: 0, end: 0 };
+        let _ = tight.put(self.filled());
+        tight
+    }
+
+    /// The same bytes in the next larger class; in the largest there are none.
+    #[must_use]
+    pub fn larger(&self) -> Option<Self> {
+        let class = match self.capacity() {
+            0..SMALL => Class::Small,
+            SMALL..LARGE => Class::Large,
+            _ => return None,
+        };
+        let mut larger = Self::new(class);
+        let _ = larger.put(self.filled());
+        Some(larger)
     }
 
     /// The filled part.
     #[must_use]
     pub fn filled(&self) -> &[u8] {
-        self.memory.get(self.start..self.end).unwrap_or_default()
+        self.memory.bytes().get(self.start..self.end).unwrap_or_default()
     }
 
     /// Bytes filled.
@@ -103,7 +117,7 @@ impl Buf {
 
     /// Appends `bytes`, or nothing if they do not fit.
     pub fn put(&mut self, bytes: &[u8]) -> Fit {
-        match self.memory.get_mut(self.end..self.end + bytes.len()) {
+        match self.memory.bytes_mut().get_mut(self.end..self.end + bytes.len()) {
             Some(place) => {
                 place.copy_from_slice(bytes);
                 self.end += bytes.len();
@@ -116,7 +130,7 @@ impl Buf {
     /// Puts `bytes` in front of the filled part, or nothing if they do not fit.
     pub fn prepend(&mut self, bytes: &[u8]) -> Fit {
         let Some(start) = self.start.checked_sub(bytes.len()) else { return Fit::Nothing };
-        match self.memory.get_mut(start..self.start) {
+        match self.memory.bytes_mut().get_mut(start..self.start) {
             Some(place) => {
                 place.copy_from_slice(bytes);
                 self.start = start;
@@ -136,9 +150,10 @@ impl Buf {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Empties the buffer for the next read; one that was taken away is replaced by a small one.
+    /// Empties the buffer for the next read; one that was taken away or made tight is replaced by a
+    /// small one.
     pub fn renew(&mut self) {
-        if self.memory.is_empty() {
+        if self.memory.len() < SMALL {
             *self = Self::new(Class::Small);
         }
         self.clear();
@@ -146,7 +161,7 @@ impl Buf {
 
     /// Lets `write` fill the room; it says how many bytes it wrote, `None` if it gave up.
     pub fn fill(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Fit {
-        let room = self.memory.get_mut(self.end..).unwrap_or_default();
+        let room = self.memory.bytes_mut().get_mut(self.end..).unwrap_or_default();
         let len = room.len();
         match write(room) {
             Some(written) if written <= len => {
@@ -166,7 +181,7 @@ impl Buf {
 
     /// Moves the filled part to the front, so that all room lies behind it.
     pub fn compact(&mut self) {
-        self.memory.copy_within(self.start..self.end, 0);
+        self.memory.bytes_mut().copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
     }
@@ -182,37 +197,8 @@ pub enum Fit {
     Nothing,
 }
 
-impl Drop for Buf {
-    #[inline]
-    fn drop(&mut self) {
-        // Most buffers that are dropped are what stayed behind where one was taken away.
-        if !self.memory.is_empty() {
-            self.give_back();
-        }
-    }
-}
-
-impl Buf {
-    fn give_back(&mut self) {
-        let memory = std::mem::take(&mut self.memory);
-        let slot = match memory.len() {
-            SMALL => 0,
-            LARGE => 1,
-            _ => return,
-        };
-        // A thread that is ending has no list any more; then the memory is simply freed.
-        let _ = FREE.try_with(|free| {
-            if let Some(list) = free.borrow_mut().get_mut(slot)
-                && KEPT.get(slot).is_some_and(|&kept| list.len() < kept)
-            {
-                list.push(memory);
-            }
-        });
-    }
-}
-
-// SAFETY: the memory is boxed, so its address survives moves of `Buf`; `start <= end <= len` always
-// holds, so pointer and length name initialised bytes of it.
+// SAFETY: the memory lies in a block, whose address survives moves of `Buf`; `start <= end <= len`
+// always holds, so pointer and length name initialised bytes of it.
 unsafe impl monoio::buf::IoBuf for Buf {
     fn read_ptr(&self) -> *const u8 {
         self.filled().as_ptr()
@@ -227,7 +213,7 @@ unsafe impl monoio::buf::IoBuf for Buf {
 // `set_init` moves `end` over what the kernel wrote there, never past the end.
 unsafe impl monoio::buf::IoBufMut for Buf {
     fn write_ptr(&mut self) -> *mut u8 {
-        self.memory.get_mut(self.end..).unwrap_or_default().as_mut_ptr()
+        self.memory.bytes_mut().get_mut(self.end..).unwrap_or_default().as_mut_ptr()
     }
 
     fn bytes_total(&mut self) -> usize {
@@ -269,9 +255,23 @@ mod tests {
     #[test]
     fn a_dropped_buffer_is_the_next_one() {
         let buf = Buf::new(Class::Large);
-        let address = buf.memory.as_ptr();
+        let address = buf.memory.start();
         drop(buf);
-        assert_eq!(Buf::new(Class::Large).memory.as_ptr(), address);
-        assert_eq!(Buf::sized(LARGE + 1).capacity(), LARGE + 1);
+        assert_eq!(Buf::new(Class::Large).memory.start(), address);
+        assert!(Buf::sized(LARGE + 1).capacity() > LARGE);
+    }
+
+    #[test]
+    fn what_is_kept_for_a_while_takes_little_and_grows_again() {
+        let mut buf = Buf::new(Class::Small);
+        assert_eq!(buf.tight().capacity(), 0);
+        let _ = buf.put(b"GET / HT");
+        let tight = buf.tight();
+        assert_eq!((tight.filled(), tight.capacity()), (&b"GET / HT"[..], 4096));
+        let small = tight.larger().unwrap();
+        assert_eq!((small.filled(), small.capacity()), (&b"GET / HT"[..], SMALL));
+        let large = small.larger().unwrap();
+        assert_eq!((large.filled(), large.capacity()), (&b"GET / HT"[..], LARGE));
+        assert!(large.larger().is_none());
     }
 }

@@ -19,18 +19,27 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use super::quiet::Quiet;
 pub use super::socket::Cut;
-pub use super::wheel::Why;
-use super::wheel::{Buckets, NEVER, NONE, Sending};
+use super::wheel::{Buckets, Doubt, NEVER, NONE};
+pub use super::wheel::{Eviction, Why};
 use crate::clock::{self, Now};
 
 /// The deadlines of one core.
 pub struct Wheel {
     inner: RefCell<Buckets>,
+    quiet: Quiet,
     driver: RefCell<Option<Waker>>,
     /// When the driver sleeps until; an earlier deadline wakes it.
     wakes: Cell<u64>,
 }
+
+/// How long a wait lasts before the client on whose behalf it is gets a first look.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// A socket that is only looked at, while it is open.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched(pub(super) RawFd);
 
 /// A socket's place on the wheel; leaves it when dropped.
 pub struct Deadline {
@@ -44,6 +53,7 @@ impl Wheel {
     pub fn new(now: Now) -> Rc<Self> {
         Rc::new(Self {
             inner: RefCell::new(Buckets::new(now.millis())),
+            quiet: Quiet::default(),
             driver: RefCell::new(None),
             wakes: Cell::new(NEVER),
         })
@@ -66,6 +76,18 @@ impl Wheel {
         let tick = inner.next();
         drop(inner);
         self.wake_for(tick);
+    }
+
+    /// Calls off the reads that may be ([`super::stream::Stream::read_unless_quiet`]) and have
+    /// waited since before the last call.
+    pub fn call_off_quiet(&self) {
+        self.quiet.tick();
+    }
+
+    /// Closes the connection that has been at rest longest, to make room.
+    #[must_use]
+    pub fn evict(&self) -> Eviction {
+        self.inner.borrow_mut().evict()
     }
 
     /// Cuts what is due at `now`; returns the tick to look again at.
@@ -115,7 +137,7 @@ impl Deadline {
     /// From now on the socket is cut at `due`, unless it is armed anew or disarmed before.
     #[inline]
     pub fn arm(&self, due: Now, why: Why, cut: Cut) {
-        self.set(due.millis_up(), why, cut, None);
+        self.set(due.millis_up(), why, cut, Doubt::None);
     }
 
     /// From now on the socket is cut when, for `limit`, its peer takes nothing of what was sent.
@@ -124,21 +146,50 @@ impl Deadline {
     #[inline]
     pub fn arm_sending(&self, now: Now, limit: Duration) {
         let half = limit / 2;
-        let half_ms = u64::try_from(half.as_millis()).unwrap_or(u64::MAX).max(1);
-        let sending = Sending { half_ms, queued: None };
-        self.set(now.after(half).millis_up(), Why::Client, Cut::Both, Some(sending));
+        let half_ms = u32::try_from(half.as_millis()).unwrap_or(u32::MAX).max(1);
+        let doubt = Doubt::Sending { half_ms, queued: None };
+        self.set(now.after(half).millis_up(), Why::Client, Cut::Both, doubt);
+    }
+
+    /// As [`Deadline::arm`] with [`Cut::Both`], for a socket that is waited for on behalf of
+    /// `client`: should that one reset its connection meanwhile, the socket is cut soon after with
+    /// [`Why::Abandoned`]. `None`: it may take for ever. The client is looked at, in longer
+    /// intervals, once the wait has lasted a while, so that a prompt upstream costs nothing.
+    ///
+    /// Looked at, and not polled by the ring: bytes or an end of sending that have arrived already
+    /// would complete a poll at once, and neither of them is an abort.
+    #[inline]
+    pub fn arm_for(&self, client: Watched, now: Now, due: Option<Now>, why: Why) {
+        let until = due.map_or(NEVER, Now::millis_up);
+        let look = now.after(WATCH).millis_up().min(until);
+        let doubt = Doubt::Watching { client: client.0, until };
+        self.set(look, why, Cut::Both, doubt);
     }
 
     /// Names what is awaited without an end: only a drain can cut it.
     #[inline]
     pub fn rest(&self, why: Why) {
-        self.set(NEVER, why, Cut::Read, None);
+        self.set(NEVER, why, Cut::Read, Doubt::None);
     }
 
     /// From now on nothing is awaited.
     #[inline]
     pub fn disarm(&self) {
-        self.set(NEVER, Why::Client, Cut::Both, None);
+        self.set(NEVER, Why::Client, Cut::Both, Doubt::None);
+    }
+
+    /// The connection is at rest from now on: the youngest of those [`Wheel::evict`] may close.
+    pub fn begin_rest(&self) {
+        self.wheel.inner.borrow_mut().begin_rest(self.slot.get());
+    }
+
+    /// It is not any more.
+    pub fn end_rest(&self) {
+        self.wheel.inner.borrow_mut().end_rest(self.slot.get());
+    }
+
+    pub(super) fn quiet(&self) -> &Quiet {
+        &self.wheel.quiet
     }
 
     /// Why the socket was cut, if it was.
@@ -147,11 +198,11 @@ impl Deadline {
         self.wheel.inner.borrow().slots.get(self.slot.get() as usize).and_then(|it| it.fired)
     }
 
-    fn set(&self, due: u64, why: Why, cut: Cut, sending: Option<Sending>) {
+    fn set(&self, due: u64, why: Why, cut: Cut, doubt: Doubt) {
         let mut inner = self.wheel.inner.borrow_mut();
         let index = self.slot.get();
         let Some(slot) = inner.slots.get_mut(index as usize) else { return };
-        (slot.due, slot.why, slot.cut, slot.sending) = (due, why, cut, sending);
+        (slot.due, slot.why, slot.cut, slot.doubt) = (due, why, cut, doubt);
         if due < slot.filed {
             inner.unlink(index);
             inner.file(index, due);
@@ -260,5 +311,52 @@ mod tests {
         deadline.arm(at(1_001), Why::Head, Cut::Both);
         wheel.advance(at(1_001));
         assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "cut");
+    }
+
+    #[test]
+    fn a_wait_ends_early_when_its_client_resets_and_not_when_it_only_stops_sending() {
+        let wheel = Wheel::new(at(0));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for resets in [false, true] {
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (ours, _) = listener.accept().unwrap();
+            let waits = wheel.enter(-1);
+            let now = at(wheel.inner.borrow().elapsed());
+            let due = Some(now.after(Duration::from_secs(3)));
+            waits.arm_for(Watched(ours.as_raw_fd()), now, due, Why::Silent);
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            wheel.advance(now.after(Duration::from_millis(2_999)));
+            assert_eq!(waits.fired(), None, "an end of sending is no abort");
+            if resets {
+                socket2::Socket::from(client).set_linger(Some(Duration::ZERO)).unwrap();
+                waits.arm_for(Watched(ours.as_raw_fd()), now, None, Why::Silent);
+                wheel.advance(now.after(Duration::from_millis(3_300)));
+                assert_eq!(waits.fired(), Some(Why::Abandoned));
+            } else {
+                wheel.advance(now.after(Duration::from_secs(3)));
+                assert_eq!(waits.fired(), Some(Why::Silent));
+            }
+        }
+    }
+
+    #[test]
+    fn the_connection_at_rest_for_longest_is_evicted_first() {
+        let wheel = Wheel::new(at(0));
+        let all: Vec<Deadline> = (0..5).map(|_| wheel.enter(-1)).collect();
+        assert_eq!(wheel.evict(), Eviction::NoneRests);
+        for nth in [3, 0, 4, 1] {
+            all[nth].rest(Why::Idle);
+            all[nth].begin_rest();
+        }
+        all[0].end_rest();
+        all[4].begin_rest(); // anew: the youngest now
+        for nth in [3, 1, 4] {
+            assert_eq!(wheel.evict(), Eviction::Evicted);
+            assert_eq!(all[nth].fired(), Some(Why::Evicted));
+        }
+        assert_eq!(wheel.evict(), Eviction::NoneRests);
+        all[2].begin_rest();
+        drop(all);
+        assert_eq!(wheel.evict(), Eviction::NoneRests);
     }
 }

@@ -25,6 +25,15 @@ pub(super) fn queued(fd: RawFd) -> u32 {
     u32::try_from(bytes).unwrap_or(0)
 }
 
+/// Whether the peer has reset the connection. Bytes that wait to be read, and an end of sending,
+/// are no reset.
+pub(super) fn is_reset(fd: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd, events: 0, revents: 0 };
+    // SAFETY: the kernel writes to one live `pollfd`.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready > 0 && poll.revents & (libc::POLLERR | libc::POLLHUP) != 0
+}
+
 /// Shuts a socket down; a descriptor that is none (`-1`) is left alone.
 pub(super) fn cut(fd: RawFd, how: Cut) {
     let how = match how {

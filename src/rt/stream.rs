@@ -8,11 +8,14 @@
 #![expect(unsafe_code, reason = "direct system calls on the socket, and two directions at once")]
 
 use std::cell::{Cell, UnsafeCell};
+use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use monoio::buf::IoBuf;
@@ -20,8 +23,8 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncRea
 use monoio::net::TcpStream;
 
 use super::buffer::Buf;
-use super::deadline::{Cut, Deadline, Wheel};
-use super::socket;
+use super::deadline::{Cut, Deadline, Watched, Wheel};
+use super::{quiet, socket};
 
 /// A connected socket.
 pub struct Stream {
@@ -41,6 +44,17 @@ pub enum Peek {
     Quiet,
     /// Bytes nobody asked for, the end, or an error.
     Stale,
+}
+
+/// What a read that may be called off came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Bytes.
+    Bytes,
+    /// Nothing for one to two seconds. Nothing is lost: what comes now is still to be read.
+    Quiet,
+    /// The end, a cut, or an error.
+    End,
 }
 
 /// Why there is no connection.
@@ -94,6 +108,23 @@ impl Stream {
         let back = tcp.read(buf).await;
         self.in_flight.set(self.in_flight.get() - 1);
         back
+    }
+
+    /// As [`Stream::read`], but ends when nothing comes for a while, see [`Wheel::call_off_quiet`].
+    pub fn read_unless_quiet(&self, buf: Buf) -> impl Future<Output = (Heard, Buf)> {
+        let (waiting, handle) = self.deadline.quiet().begin();
+        self.in_flight.set(self.in_flight.get() + 1);
+        // SAFETY: as in `read`.
+        let tcp = unsafe { &mut *self.tcp.get() };
+        Unless { reading: tcp.cancelable_read(buf, handle), stream: self, _waiting: waiting }
+    }
+
+    /// Waits, without a buffer, until a read would not wait: for bytes, the end, a cut or an error.
+    pub async fn readable(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        // SAFETY: as in `read`. Whatever ends the wait, the next read tells what it was.
+        let _ = unsafe { &*self.tcp.get() }.readable(false).await;
+        self.in_flight.set(self.in_flight.get() - 1);
     }
 
     /// As [`Stream::read`], but gives up when `stop` is given, with an error and nothing lost.
@@ -156,14 +187,17 @@ impl Stream {
         }
     }
 
+    /// This socket, to be looked at by [`Deadline::arm_for`] of another.
+    #[must_use]
+    pub const fn watched(&self) -> Watched {
+        Watched(self.fd)
+    }
+
     /// Whether the peer has reset the connection. One that only closed its sending side is still
     /// there: it may be waiting for what we send.
     #[must_use]
     pub fn is_reset(&self) -> bool {
-        let mut poll = libc::pollfd { fd: self.fd, events: 0, revents: 0 };
-        // SAFETY: the kernel writes to one live `pollfd`.
-        let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-        ready > 0 && poll.revents & (libc::POLLERR | libc::POLLHUP) != 0
+        socket::is_reset(self.fd)
     }
 
     /// Looks whether an idle socket is still quiet, without waiting.
@@ -192,6 +226,33 @@ impl Drop for Stream {
             // What is still in the kernel comes back at once, and the runtime closes the socket.
             self.cut(Cut::Both);
         }
+    }
+}
+
+/// A read that may be called off. By hand: as an async function it would hold its buffer twice,
+/// and every connection of a client holds one of these.
+struct Unless<'a, R> {
+    reading: R,
+    stream: &'a Stream,
+    _waiting: quiet::Waiting<'a>,
+}
+
+impl<R: Future<Output = (io::Result<usize>, Buf)>> Future for Unless<'_, R> {
+    type Output = (Heard, Buf);
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: `reading` is never moved out of its place.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above.
+        let (read, buf) = ready!(unsafe { Pin::new_unchecked(&mut this.reading) }.poll(cx));
+        this.stream.in_flight.set(this.stream.in_flight.get() - 1);
+        let heard = match read {
+            Ok(1..) => Heard::Bytes,
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => Heard::Quiet,
+            Ok(0) | Err(_) => Heard::End,
+        };
+        Poll::Ready((heard, buf))
     }
 }
 

@@ -13,6 +13,9 @@ use super::socket::{self, Cut};
 const LEVELS: usize = 6; // 64^6 ms: two years
 const BITS: u32 = 6;
 const BUCKETS: usize = 1 << BITS;
+/// How often a client is looked at while its upstream is silent, after the first look: an answer to
+/// nobody costs little more than that of a few looks, and a look is a system call.
+const WATCH_MS: u64 = 250;
 pub(super) const NONE: u32 = u32::MAX;
 pub(super) const NEVER: u64 = u64::MAX;
 
@@ -35,6 +38,19 @@ pub enum Why {
     Linger,
     /// The process is shutting down.
     Drain,
+    /// The client for whom it is waited has reset its connection.
+    Abandoned,
+    /// It was at rest, and another connection needed its place.
+    Evicted,
+}
+
+/// Whether a place could be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// A connection at rest is being closed.
+    Evicted,
+    /// There is none.
+    NoneRests,
 }
 
 /// The buckets and the slots in them.
@@ -45,6 +61,9 @@ pub(super) struct Buckets {
     occupied: [u64; LEVELS],
     pub(super) slots: Vec<Slot>,
     free: u32,
+    /// Connections at rest, a list through the slots.
+    eldest: u32,
+    youngest: u32,
 }
 
 /// What is known of one socket.
@@ -53,9 +72,8 @@ pub(super) struct Slot {
     pub(super) fd: RawFd,
     /// When to cut; [`NEVER`] while nothing is awaited.
     pub(super) due: u64,
-    /// A socket that we send on is cut only if its queue has not become shorter by then: half the
-    /// limit, and the queue at the last look.
-    pub(super) sending: Option<Sending>,
+    /// What is looked at before the socket is cut.
+    pub(super) doubt: Doubt,
     /// Where the slot is filed; [`NEVER`] when it is not.
     pub(super) filed: u64,
     pub(super) why: Why,
@@ -63,13 +81,27 @@ pub(super) struct Slot {
     pub(super) fired: Option<Why>,
     next: u32,
     previous: u32,
+    /// Its neighbours among those at rest, if it is.
+    rest: Option<Rest>,
 }
 
-/// What is known of a socket that we send on.
+/// A place among the connections at rest.
 #[derive(Clone, Copy)]
-pub(super) struct Sending {
-    pub(super) half_ms: u64,
-    pub(super) queued: Option<u32>,
+struct Rest {
+    elder: u32,
+    younger: u32,
+}
+
+/// What speaks against cutting a socket when its time has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Doubt {
+    /// Nothing.
+    None,
+    /// We send on it: it is cut only if its queue has not become shorter since the last look, half
+    /// the limit ago.
+    Sending { half_ms: u32, queued: Option<u32> },
+    /// Until then its time has not come, unless the client, on another socket, has reset.
+    Watching { client: RawFd, until: u64 },
 }
 
 impl Buckets {
@@ -81,20 +113,29 @@ impl Buckets {
             occupied: [0; LEVELS],
             slots: Vec::new(),
             free: NONE,
+            eldest: NONE,
+            youngest: NONE,
         }
+    }
+
+    /// The tick up to which everything has been looked at.
+    #[cfg(test)]
+    pub(super) const fn elapsed(&self) -> u64 {
+        self.elapsed
     }
 
     pub(super) fn insert(&mut self, fd: RawFd) -> u32 {
         let slot = Slot {
             fd,
             due: NEVER,
-            sending: None,
+            doubt: Doubt::None,
             filed: NEVER,
             why: Why::Client,
             cut: Cut::Both,
             fired: None,
             next: NONE,
             previous: NONE,
+            rest: None,
         };
         let index = self.free;
         if let Some(place) = self.slots.get_mut(index as usize) {
@@ -108,6 +149,7 @@ impl Buckets {
 
     pub(super) fn remove(&mut self, index: u32) {
         self.unlink(index);
+        self.end_rest(index);
         let free = self.free;
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.fd = -1;
@@ -129,6 +171,46 @@ impl Buckets {
             slot.due = grace;
             self.unlink(index);
             self.file(index, grace);
+        }
+    }
+
+    pub(super) fn begin_rest(&mut self, index: u32) {
+        self.end_rest(index);
+        let elder = std::mem::replace(&mut self.youngest, index);
+        match self.slots.get_mut(elder as usize) {
+            Some(Slot { rest: Some(rest), .. }) => rest.younger = index,
+            _ => self.eldest = index,
+        }
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.rest = Some(Rest { elder, younger: NONE });
+        }
+    }
+
+    pub(super) fn end_rest(&mut self, index: u32) {
+        let Some(left) = self.slots.get_mut(index as usize).and_then(|slot| slot.rest.take())
+        else {
+            return;
+        };
+        match self.slots.get_mut(left.elder as usize) {
+            Some(Slot { rest: Some(rest), .. }) => rest.younger = left.younger,
+            _ => self.eldest = left.younger,
+        }
+        match self.slots.get_mut(left.younger as usize) {
+            Some(Slot { rest: Some(rest), .. }) => rest.elder = left.elder,
+            _ => self.youngest = left.elder,
+        }
+    }
+
+    pub(super) fn evict(&mut self) -> Eviction {
+        loop {
+            let index = self.eldest;
+            self.end_rest(index);
+            let Some(slot) = self.slots.get_mut(index as usize) else { return Eviction::NoneRests };
+            if slot.fired.is_none() {
+                slot.why = Why::Evicted;
+                slot.fire();
+                return Eviction::Evicted;
+            }
         }
     }
 
@@ -253,16 +335,25 @@ impl Buckets {
 }
 
 impl Slot {
-    /// The moment has come: cuts the socket, unless it is one that we send on whose peer goes on
-    /// taking.
+    /// The moment has come: cuts the socket, or says when to look again.
     fn judge(&mut self, tick: u64) {
-        let Some(sending) = &mut self.sending else { return self.fire() };
-        let queued = socket::queued(self.fd);
-        if sending.queued.is_some_and(|before| queued >= before) {
-            return self.fire();
+        match &mut self.doubt {
+            Doubt::None => self.fire(),
+            Doubt::Sending { half_ms, queued } => {
+                let now = socket::queued(self.fd);
+                if queued.is_some_and(|before| now >= before) {
+                    return self.fire();
+                }
+                *queued = Some(now);
+                self.due = tick.saturating_add(u64::from(*half_ms));
+            }
+            Doubt::Watching { client, .. } if socket::is_reset(*client) => {
+                self.why = Why::Abandoned;
+                self.fire();
+            }
+            Doubt::Watching { until, .. } if tick >= *until => self.fire(),
+            Doubt::Watching { until, .. } => self.due = tick.saturating_add(WATCH_MS).min(*until),
         }
-        sending.queued = Some(queued);
-        self.due = tick.saturating_add(sending.half_ms);
     }
 
     fn fire(&mut self) {

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::Driver;
 use crate::downstream;
 use crate::exchange::means::{Means, Parts};
+use crate::rt::buffer::{self, Trimmed};
 use crate::rt::deadline::Wheel;
 use crate::rt::driver::{self, Choice, Loop, Refused, Tier};
 use crate::rt::listen::{self, Listener};
@@ -27,8 +28,11 @@ use crate::stats::Process;
 use crate::table::Report;
 use crate::table::live::Live;
 
-/// How often idle upstream connections are looked through.
+/// How often what is idle is looked through: upstream connections, waiting reads, spare memory.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// What the others on a core are given between two slices of a sweep.
+const BETWEEN: Duration = Duration::from_millis(1);
 
 /// What the workers are started with.
 pub struct Plan {
@@ -322,5 +326,9 @@ async fn sweep(means: Rc<Means>) {
     loop {
         driver::sleep(SWEEP).await;
         means.sweep(clock::now());
+        means.wheel.call_off_quiet();
+        while buffer::trim() == Trimmed::Partly {
+            driver::sleep(BETWEEN).await;
+        }
     }
 }

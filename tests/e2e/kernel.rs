@@ -48,6 +48,21 @@ pub(crate) fn reset(stream: TcpStream) {
     socket.set_linger(Some(Duration::ZERO)).unwrap();
 }
 
+/// Raises the limit on open files as far as this process may, and returns it.
+#[expect(unsafe_code, reason = "setrlimit(2) has no safe form in the standard library")]
+pub(crate) fn raise_file_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls read or write one live `rlimit`.
+    let done = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
+        }
+    };
+    assert!(done, "setrlimit: {}", io::Error::last_os_error());
+    limit.rlim_cur
+}
+
 /// Makes `io_uring_setup` fail with `EPERM` in the process that `command` starts, as the seccomp
 /// profile of a container does.
 #[expect(unsafe_code, reason = "a seccomp filter must be set between fork and exec")]

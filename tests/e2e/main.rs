@@ -22,6 +22,7 @@ mod origin;
 mod proxy;
 mod wait;
 
+mod abort;
 mod admin;
 mod bodies;
 mod breaker;
@@ -37,6 +38,7 @@ mod hostile;
 mod lifecycle;
 mod limits;
 mod reload;
+mod rest;
 mod routing;
 mod seeds;
 mod timeouts;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -168,6 +168,26 @@ impl Proxy {
         write(&self.path(), document);
     }
 
+    /// Bytes of its own memory that have pages behind them.
+    #[track_caller]
+    pub(crate) fn memory(&self) -> usize {
+        let path = format!("/proc/{}/smaps_rollup", self.child.id());
+        let text = std::fs::read_to_string(path).expect("its memory");
+        let line = text.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        number.and_then(|number| number.parse::<usize>().ok()).expect("a number") * 1024
+    }
+
+    /// How long its threads have run so far.
+    #[track_caller]
+    pub(crate) fn processor_time(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, rest) = text.rsplit_once(") ").expect("a name in brackets");
+        let ticks = |nth| rest.split(' ').nth(nth).and_then(|word| word.parse().ok());
+        let used: u64 = ticks(11).unwrap_or(0) + ticks(12).unwrap_or(0);
+        Duration::from_millis(used * 10)
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kernel::signal(self.child.id(), signal);
@@ -189,7 +209,7 @@ impl Proxy {
             let ended = self.child.try_wait().unwrap();
             let patient = ended.is_none() && started.elapsed() < PATIENCE;
             assert!(patient, "no `{word}` address ({ended:?}); it said:\n{}", self.lines.text());
-            wait::pass(std::time::Duration::from_millis(2));
+            wait::pass(Duration::from_millis(2));
         }
     }
 }
@@ -286,6 +306,6 @@ fn await_end(child: &mut Child, lines: &Lines) -> ExitStatus {
             drop(child.kill());
             panic!("it does not end; it said:\n{}", lines.text());
         }
-        wait::pass(std::time::Duration::from_millis(2));
+        wait::pass(Duration::from_millis(2));
     }
 }

@@ -15,7 +15,8 @@ use crate::wait::{self, Gate};
 
 /// `GET /page` to `url` path, with one more route per `generation`.
 fn page(origin: &Origin, path: &str) -> Value {
-    one_route("/page", "GET", &origin.url(path), json!({}))
+    let limits = json!({ "requestsPerConnection": "unlimited" }); // however long a test takes
+    with(one_route("/page", "GET", &origin.url(path), json!({})), "/http/limits", limits)
 }
 
 #[test]
