@@ -83,11 +83,15 @@ pub enum Count {
     Retried,
     /// Connection tasks that panicked.
     Panicked,
+    /// Connections that went on in another protocol.
+    TunnelOpened,
+    /// Those of them that have ended.
+    TunnelClosed,
 }
 
 impl Count {
     /// Every counter, in the order of reports.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Accepted,
         Self::Closed,
         Self::BadRequest,
@@ -97,6 +101,8 @@ impl Count {
         Self::Reused,
         Self::Retried,
         Self::Panicked,
+        Self::TunnelOpened,
+        Self::TunnelClosed,
     ];
 }
 

@@ -171,6 +171,7 @@ fn route_timeouts(document: Option<&document::Timeouts>) -> RouteTimeouts {
         body: patience(document.and_then(|own| own.body), 30),
         connect: patience(document.and_then(|own| own.connect), 2),
         response: patience(document.and_then(|own| own.response), 30),
+        tunnel: patience(document.and_then(|own| own.tunnel), 3600),
     }
 }
 

@@ -364,6 +364,8 @@ pub struct RouteTimeouts {
     pub connect: Option<Duration>,
     /// Upstream silence.
     pub response: Option<Duration>,
+    /// Upgraded connection at rest.
+    pub tunnel: Option<Duration>,
 }
 
 /// Limits on what clients and upstreams send. `None` is the word `"unlimited"`.

@@ -241,5 +241,6 @@ fn own_timeouts(own: Option<&document::RouteTimeouts>, http: RouteTimeouts) -> R
         body: on_top(own.and_then(|own| own.body), http.body),
         connect: on_top(own.and_then(|own| own.connect), http.connect),
         response: on_top(own.and_then(|own| own.response), http.response),
+        tunnel: on_top(own.and_then(|own| own.tunnel), http.tunnel),
     }
 }

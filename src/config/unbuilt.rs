@@ -69,7 +69,7 @@ const fn never(_: &str) -> bool {
     false
 }
 
-const ROWS: [NotBuilt; 35] = [
+const ROWS: [NotBuilt; 33] = [
     UNIX,
     HTTPS,
     row_of("admin", "listen", UNIX.says, UNIX.remedy, UNIX.served),
@@ -93,8 +93,6 @@ const ROWS: [NotBuilt; 35] = [
         "leave it out",
         default_forwarded,
     ),
-    row_of("timeouts", "tunnel", "upgraded connections come later", LEAVE_OUT, never),
-    row_of("routeTimeouts", "tunnel", "upgraded connections come later", LEAVE_OUT, never),
     row_of("handler", "type", "only handlers of type log are built", "write \"log\"", |json| {
         json == "\"log\""
     }),

@@ -107,6 +107,19 @@ pub const METRICS: &[Metric] = &[
         "Exchanges repeated because their pooled upstream connection was stale.",
         |scrape, family| family.count(scrape, Count::Retried),
     ),
+    counter(
+        "fusebox_tunnels_total",
+        "Connections that went on in another protocol.",
+        |scrape, family| family.count(scrape, Count::TunnelOpened),
+    ),
+    gauge(
+        "fusebox_tunnels_open",
+        "Connections in another protocol that are open.",
+        |scrape, family| {
+            let opened = scrape.process.total(Count::TunnelOpened);
+            family.sample(&[], opened.saturating_sub(scrape.process.total(Count::TunnelClosed)));
+        },
+    ),
     counter("fusebox_panics_total", "Connection tasks that panicked.", |scrape, family| {
         family.count(scrape, Count::Panicked);
     }),

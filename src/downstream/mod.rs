@@ -62,6 +62,8 @@ async fn connection(client: &mut Client, means: &Means) {
     }
     match last {
         Some(Next::Reset) => client.stream.reset_on_close(),
+        // Boxed, not nested: it may last for hours.
+        Some(Next::Tunnel(tunnel)) => Box::pin(tunnel.run(client, means)).await,
         _ => Nest::new(linger(client)).await,
     }
 }
@@ -96,7 +98,7 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
             return None;
         }
         patience(client, means, began);
-        if hear(client, began).await == Heard::End {
+        if hear(client, began).await != Heard::Bytes {
             return match client.stream.deadline.fired() {
                 Some(Why::Head) if began.is_some() => {
                     Some(Nest::new(too_slow(client, means)).await)

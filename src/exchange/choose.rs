@@ -20,6 +20,7 @@ use crate::http1::field::Fields;
 use crate::http1::framing::Framing;
 use crate::http1::head::{Asked, Request};
 use crate::http1::rewrite::{self, Origin, Passage, Writer};
+use crate::http1::upgrade::Upgrade;
 use crate::rt::buffer::{Buf, Fit};
 use crate::stats::Count;
 use crate::table::matcher::{Captures, Match};
@@ -43,6 +44,8 @@ pub(super) struct Chosen<'v> {
     pub(super) asked: Asked,
     /// Whether it may be sent again.
     pub(super) repeat: Repeat,
+    /// Whether another protocol is asked for.
+    pub(super) upgrade: Upgrade,
 }
 
 /// A request to one service, ready to be sent.
@@ -133,6 +136,7 @@ pub(super) fn choose<'v>(
             b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE" => Repeat::Idempotent,
             _ => Repeat::Never,
         },
+        upgrade: head.upgrade,
     })
 }
 
@@ -265,7 +269,15 @@ impl Message<'_> {
                 }
                 HostHeader::Client | HostHeader::Target => writer.put(&target.line_end),
             }
-            rewrite::request_fields(&mut writer, self.fields, self.bytes, &origin, passage);
+            let upgrade = self.head.upgrade;
+            rewrite::request_fields(
+                &mut writer,
+                self.fields,
+                self.bytes,
+                &origin,
+                passage,
+                upgrade,
+            );
             writer.finish()
         });
         debug_assert_eq!(fit, Fit::Whole, "room is an upper bound");

@@ -187,7 +187,7 @@ impl<'v> Exchange<'_, 'v> {
     ) -> Result<Fetched, (Fault, From)> {
         let from = leased.from;
         let Some(stream) = leased.stream() else { return Err((Fault::CutShort, from)) };
-        let received = receive::head(self.means, self.view, stream, asked, patience).await;
+        let received = receive::head(self.means, self.view, stream, asked, b"", patience).await;
         let received = received.map_err(|fault| (fault, from))?;
         let (head, mut buf) = (received.head, received.buf);
         let headers = {

@@ -10,18 +10,22 @@ use std::cell::Cell;
 
 use futures_util::future::join;
 
+use super::Next;
 use super::choose::{Call, Chosen, Repeat};
 use super::client::{Client, Manner};
 use super::fault::{Failure, Fault};
 use super::means::{Means, View};
 use super::patience::Patience;
-use super::receive;
+use super::receive::{self, Received};
 use super::relay::{Done, Line, Progress, Relay, Rest};
+use super::tunnel::Tunnel;
 use super::upload::Upload;
 use super::waiting::Waiting;
+use crate::breaker::outcome::Ending;
 use crate::clock::{self, Now};
 use crate::http1::answer::Send;
 use crate::http1::head::{Asked, Expect};
+use crate::http1::upgrade::{self, Upgrade};
 use crate::rt::buffer::{Buf, Class};
 use crate::rt::deadline::Cut;
 use crate::rt::stream::Stop;
@@ -63,7 +67,12 @@ pub(super) async fn forward<'v>(
             // A peer that closes while it is written to may have answered before: reading tells.
             (_, out) = stream.write(out).await;
         }
-        let exchange = Exchange { means, view, client: &client, patience, request: &request };
+        let offered = match chosen.upgrade {
+            Upgrade::No => &[],
+            Upgrade::Asked => upgrade::offered(out.filled()),
+        };
+        let exchange =
+            Exchange { means, view, client: &client, patience, request: &request, offered };
         let relayed = if whole {
             exchange.response(*manner, Line::Own(leased), chosen).await
         } else {
@@ -136,6 +145,8 @@ struct Exchange<'a, 'v> {
     client: &'a Waiting<'a>,
     patience: Patience<'v>,
     request: &'a Cell<Progress>,
+    /// The protocols that the request asks to go on in.
+    offered: &'a [u8],
 }
 
 impl<'v> Exchange<'_, 'v> {
@@ -194,7 +205,12 @@ impl<'v> Exchange<'_, 'v> {
     ) -> Result<Done, Failure> {
         let Some(stream) = line.stream() else { return Err(Fault::CutShort.into()) };
         let asked = chosen.asked;
-        let received = receive::head(self.means, self.view, stream, asked, &self.patience).await?;
+        let received =
+            receive::head(self.means, self.view, stream, asked, self.offered, &self.patience);
+        let received = received.await?;
+        if received.head.status == 101 {
+            return self.switch(received, line, chosen);
+        }
         if chosen.route.generic_errors && received.head.status >= 500 {
             return Err(Fault::Concealed(received.head.status).into());
         }
@@ -209,5 +225,20 @@ impl<'v> Exchange<'_, 'v> {
             request: self.request,
         };
         relay.run(received).await
+    }
+
+    /// The exchange ends here, well, and its connections go on as a tunnel.
+    fn switch(
+        &self,
+        received: Received,
+        line: Line<'_>,
+        chosen: &mut Chosen<'v>,
+    ) -> Result<Done, Failure> {
+        let Line::Own(upstream) = line else { return Err(Fault::Malformed.into()) };
+        let (status, at) = (received.head.status, received.at);
+        let tunnel = Tunnel::new(self.means, upstream, received, chosen.route.timeouts.tunnel);
+        let next = Next::Tunnel(Box::new(tunnel?));
+        chosen.verdict.settle(Ending::Answered(status), at);
+        Ok(Done { status, next, rest: Rest::Dirty, at })
     }
 }

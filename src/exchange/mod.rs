@@ -18,6 +18,7 @@ mod passing;
 mod patience;
 mod receive;
 mod relay;
+pub mod tunnel;
 mod upload;
 mod waiting;
 
@@ -26,14 +27,15 @@ use crate::http1::answer::Send;
 use crate::http1::head;
 use crate::http1::head::{Expect, Persist, Request, RequestFault};
 use crate::http1::rewrite::Passage;
+use crate::http1::upgrade::Upgrade;
 use crate::stats::Count;
 use choose::{Chosen, Refusal};
 use client::{Client, Manner};
 use fault::{Failure, Fault, Sent};
 use means::{Means, View};
+use tunnel::Tunnel;
 
 /// What becomes of the client's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The next request may come.
     Again,
@@ -41,6 +43,8 @@ pub enum Next {
     Close,
     /// It is reset: what the client has is not a whole response.
     Reset,
+    /// It goes on in another protocol.
+    Tunnel(Box<Tunnel>),
 }
 
 /// Reads the head at the front of the client's buffer and, if it is whole, runs the request.
@@ -65,6 +69,10 @@ pub async fn run(client: &mut Client, means: &Means, now: Now) -> Option<Next> {
     client.manner = manner(client, means, &view, &head);
     let mut chosen = choose::choose(means, &view, client, &head, now);
     client.begin(&head);
+    if head.upgrade == Upgrade::Asked && !client.buf.is_empty() {
+        // In which protocol these bytes are is not known unless the upgrade is accepted.
+        client.refuse_all();
+    }
     Some(match &mut chosen {
         Ok(chosen) => exchange(client, means, &view, chosen, head.expect).await,
         Err(refusal) => refuse(client, means, &view, refusal).await,

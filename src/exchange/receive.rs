@@ -10,11 +10,12 @@ use super::means::{Means, View};
 use super::patience::Patience;
 use crate::clock::{self, Now};
 use crate::http1::head::{self, Asked, Bounds, Response};
+use crate::http1::upgrade;
 use crate::rt::buffer::{Buf, Class, Fit};
 use crate::rt::stream::Stream;
 
 /// Room in front of a response for a head that grew: by less than a line, see `rewrite`.
-const FRONT: usize = 64;
+pub(super) const FRONT: usize = 64;
 
 /// The most interim (1xx) responses before a final one.
 const INTERIM_MAX: u32 = 8;
@@ -27,12 +28,13 @@ pub(super) struct Received {
     pub(super) at: Now,
 }
 
-/// Waits for the head of the final response.
+/// Waits for the head of the final response, or of the 101 that goes on in what was `offered`.
 pub(super) async fn head(
     means: &Means,
     view: &View,
     stream: &Stream,
     asked: Asked,
+    offered: &[u8],
     patience: &Patience<'_>,
 ) -> Result<Received, Fault> {
     let limits = &view.table.limits;
@@ -59,8 +61,15 @@ pub(super) async fn head(
             match head::response(buf.filled(), &bounds, asked, &mut fields) {
                 Err(head::ResponseFault) => return Err(Fault::Malformed),
                 Ok(Some(head)) if head.status >= 200 => return Ok(Received { head, buf, at }),
-                // A switch of protocols that nobody asked for.
-                Ok(Some(head)) if head.status == 101 => return Err(Fault::Malformed),
+                Ok(Some(head)) if head.status == 101 => {
+                    let accepts = upgrade::accepts(offered, head.version, &fields, buf.filled());
+                    // Otherwise a switch of protocols that nobody asked for.
+                    return if accepts {
+                        Ok(Received { head, buf, at })
+                    } else {
+                        Err(Fault::Malformed)
+                    };
+                }
                 Ok(Some(head)) if interim < INTERIM_MAX => {
                     interim += 1;
                     buf.consume(head.len);

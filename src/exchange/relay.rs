@@ -69,7 +69,6 @@ pub(super) enum Rest {
 }
 
 /// A response that was relayed.
-#[derive(Clone, Copy, Debug)]
 pub(super) struct Done {
     /// The status sent.
     pub(super) status: u16,

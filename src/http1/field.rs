@@ -16,6 +16,8 @@ pub enum Kind {
     EndToEnd,
     /// It is for this hop only (RFC 9110 §7.6.1).
     Hop,
+    /// `Upgrade`: for this hop too, but asked for on the next.
+    Upgrade,
     /// `Connection`: it names further fields that are for this hop only.
     Connection,
     /// `Content-Length`.
@@ -192,6 +194,23 @@ impl Fields {
         }
     }
 
+    /// Whether there is a field of `kind`.
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        self.first.get(kind as usize).is_some_and(Option::is_some)
+    }
+
+    /// Whether `Connection` names `token`.
+    pub(super) fn connection_names(&self, token: &[u8], bytes: &[u8]) -> bool {
+        self.has(Kind::Connection)
+            && self.nominated(bytes).any(|named| named.eq_ignore_ascii_case(token))
+    }
+
+    /// What the fields of `kind`, which are lists, hold together.
+    pub(super) fn listed<'b>(&self, kind: Kind, bytes: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+        let fields = self.list.iter().filter(move |field| field.kind == kind);
+        fields.flat_map(|field| tokens(field.value.of_bytes(bytes)))
+    }
+
     /// Keeps what a `Connection` of this value says; `close` outweighs any other word.
     fn hear(&mut self, value: &[u8]) {
         if is(value, b"keep-alive") {
@@ -220,7 +239,7 @@ impl Fields {
 }
 
 /// The members of a list (RFC 9110 §5.6.1).
-fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
@@ -245,7 +264,7 @@ fn known(len: usize) -> &'static [(&'static [u8], Kind)] {
         2 => &[(b"te", Kind::Hop)],
         4 => &[(b"host", Kind::Host)],
         6 => &[(b"accept", Kind::Accept), (b"expect", Kind::Expect)],
-        7 => &[(b"upgrade", Kind::Hop)],
+        7 => &[(b"upgrade", Kind::Upgrade)],
         9 => &[(b"forwarded", Kind::Forwarding)],
         10 => &[(b"connection", Kind::Connection), (b"keep-alive", Kind::Hop)],
         14 => &[(b"content-length", Kind::ContentLength), (b"http2-settings", Kind::Hop)],

@@ -12,6 +12,7 @@ use std::mem::MaybeUninit;
 use super::answer::Prefer;
 use super::field::{self, Fields, Kind};
 use super::framing::Framing;
+use super::upgrade::{self, Upgrade};
 use super::{length, target};
 
 /// A part of a head: offsets into its bytes.
@@ -119,6 +120,8 @@ pub struct Request {
     pub expect: Expect,
     /// Which of our representations it prefers.
     pub prefer: Prefer,
+    /// Whether it asks for another protocol.
+    pub upgrade: Upgrade,
 }
 
 /// A response's head.
@@ -200,6 +203,7 @@ pub fn request(
         .map_err(|field::Fault| RequestFault::Malformed)?;
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     let target = target::parts(Span::of(target.as_bytes(), bytes), method, bytes)?;
+    let framing = length::of_request(version, fields, bytes)?;
     Ok(Some(Request {
         len,
         method,
@@ -207,10 +211,11 @@ pub fn request(
         query: target.query,
         host: target::host(target.authority, version, fields, bytes)?,
         version,
-        framing: length::of_request(version, fields, bytes)?,
+        framing,
         persist: fields.persist(version),
         expect: expectation(version, fields, bytes)?,
         prefer: fields.prefer(bytes),
+        upgrade: upgrade::of_request(version, framing, fields, bytes)?,
     }))
 }
 

@@ -1,6 +1,7 @@
 //! Which heads are read, which are refused, and what reaches the other side.
 
 use super::super::rewrite::{self, BodyForm, Origin, Passage, Say, Writer};
+use super::super::upgrade::Upgrade;
 use super::*;
 
 const BOUNDS: Bounds = Bounds { bytes: 16 * 1024, fields: 100, target: 8 * 1024 };
@@ -167,7 +168,14 @@ fn only_what_is_for_the_other_end_reaches_it() {
     let mut place = [0; 1024];
     let mut writer = Writer::new(&mut place);
     let origin = Origin { client: b"x-forwarded-for: 1.2.3.4\r\n", host: b"shop" };
-    rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
+    rewrite::request_fields(
+        &mut writer,
+        &fields,
+        bytes.as_bytes(),
+        &origin,
+        Passage::Relayed,
+        Upgrade::No,
+    );
     let len = writer.finish().unwrap();
     assert_eq!(
         std::str::from_utf8(&place[..len]).unwrap(),
@@ -184,14 +192,28 @@ fn a_length_is_passed_on_in_its_plainest_form() {
     let mut place = [0; 256];
     let mut writer = Writer::new(&mut place);
     let origin = Origin { client: b"", host: b"a" };
-    rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
+    rewrite::request_fields(
+        &mut writer,
+        &fields,
+        bytes.as_bytes(),
+        &origin,
+        Passage::Relayed,
+        Upgrade::No,
+    );
     let len = writer.finish().unwrap();
     let written = std::str::from_utf8(&place[..len]).unwrap();
     assert!(written.starts_with("B: 1\r\ncontent-length: 3\r\n"), "{written}");
     let bytes = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tchunked\r\n\r\n";
     request(bytes.as_bytes(), &BOUNDS, &mut fields).unwrap().unwrap();
     let mut writer = Writer::new(&mut place);
-    rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
+    rewrite::request_fields(
+        &mut writer,
+        &fields,
+        bytes.as_bytes(),
+        &origin,
+        Passage::Relayed,
+        Upgrade::No,
+    );
     let len = writer.finish().unwrap();
     let written = std::str::from_utf8(&place[..len]).unwrap();
     assert!(written.starts_with("transfer-encoding: chunked\r\n"), "{written}");

@@ -12,3 +12,4 @@ pub mod head;
 mod length;
 pub mod rewrite;
 mod target;
+pub mod upgrade;

@@ -8,6 +8,7 @@
 
 use super::field::{Field, Fields, Kind};
 use super::head::{Response, Version};
+use super::upgrade::{self, Upgrade};
 
 /// Writes bytes into a place of fixed size, and remembers whether they fitted.
 #[derive(Debug)]
@@ -73,13 +74,19 @@ pub fn request_fields(
     bytes: &[u8],
     origin: &Origin<'_>,
     passage: Passage,
+    upgrade: Upgrade,
 ) {
     copy(writer, fields, bytes, |field| match field.kind {
         Kind::EndToEnd | Kind::Accept => true,
         Kind::ContentLength | Kind::TransferEncoding | Kind::AcceptEncoding => {
             passage == Passage::Relayed
         }
-        Kind::Hop | Kind::Connection | Kind::Host | Kind::Expect | Kind::Forwarding => false,
+        Kind::Hop
+        | Kind::Upgrade
+        | Kind::Connection
+        | Kind::Host
+        | Kind::Expect
+        | Kind::Forwarding => false,
     });
     writer.put(origin.client);
     if !origin.host.is_empty() {
@@ -88,6 +95,9 @@ pub fn request_fields(
         writer.put(b"\r\n");
     }
     if passage == Passage::Relayed {
+        if upgrade == Upgrade::Asked {
+            upgrade::write(writer, fields, bytes);
+        }
         writer.put(b"\r\n");
     }
 }
@@ -114,6 +124,8 @@ pub enum Say {
     KeepAlive,
     /// That it ends.
     Close,
+    /// That it goes on in the protocol that `Upgrade` names.
+    Upgrade,
 }
 
 /// How the body of a response is passed on.
@@ -144,6 +156,7 @@ pub fn response_head(
     }
     copy(writer, fields, bytes, |field| match field.kind {
         Kind::Hop | Kind::Connection => false,
+        Kind::Upgrade => say == Say::Upgrade,
         Kind::TransferEncoding => body == BodyForm::AsSent,
         // RFC 9110 §8.6: a 204 has none, and who believes it waits for a body.
         Kind::ContentLength => response.status != 204,
@@ -158,6 +171,7 @@ pub fn response_head(
         Say::Nothing => b"\r\n",
         Say::KeepAlive => b"connection: keep-alive\r\n\r\n",
         Say::Close => b"connection: close\r\n\r\n",
+        Say::Upgrade => b"connection: upgrade\r\n\r\n",
     });
 }
 

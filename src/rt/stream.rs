@@ -53,8 +53,10 @@ pub enum Heard {
     Bytes,
     /// Nothing for one to two seconds. Nothing is lost: what comes now is still to be read.
     Quiet,
-    /// The end, a cut, or an error.
+    /// The end, or a cut.
     End,
+    /// An error: a reset, most likely.
+    Broken,
 }
 
 /// Why there is no connection.
@@ -250,7 +252,8 @@ impl<R: Future<Output = (io::Result<usize>, Buf)>> Future for Unless<'_, R> {
         let heard = match read {
             Ok(1..) => Heard::Bytes,
             Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => Heard::Quiet,
-            Ok(0) | Err(_) => Heard::End,
+            Ok(0) => Heard::End,
+            Err(_) => Heard::Broken,
         };
         Poll::Ready((heard, buf))
     }

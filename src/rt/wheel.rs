@@ -34,6 +34,8 @@ pub enum Why {
     Silent,
     /// The time limit of the whole exchange ran out.
     Exchange,
+    /// Neither side of a tunnel said anything for too long.
+    Tunnel,
     /// A closed connection's last bytes were not taken in time.
     Linger,
     /// The process is shutting down.

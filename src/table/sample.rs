@@ -78,7 +78,7 @@ pub(crate) fn route(text: &str) -> Route {
         services: vec![service("one", "localhost", 9000)],
         breaker: None,
         generic_errors: false,
-        timeouts: RouteTimeouts { body: None, connect: None, response: None },
+        timeouts: RouteTimeouts { body: None, connect: None, response: None, tunnel: None },
         body_bytes_max: None,
     }
 }

@@ -171,19 +171,3 @@ fn a_connection_beyond_the_limit_is_503_and_closed() {
         client.try_response(Asked::Other).is_ok_and(|response| response.status == 200)
     });
 }
-
-#[test]
-fn an_upgrade_that_is_not_built_yet_is_answered_as_plain_http() {
-    let origin = echoing();
-    let proxy = Proxy::start(&all_to(&origin));
-    let mut client = Client::connect(proxy.address());
-    client.offer(
-        b"GET /ws HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings\r\n\
-          Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
-    );
-    assert_eq!(client.response().text(), "/ws");
-    let seen = origin.only();
-    for name in ["upgrade", "http2-settings", "connection"] {
-        assert_eq!(seen.values(name), Vec::<&str>::new(), "{name}");
-    }
-}

@@ -42,3 +42,4 @@ mod rest;
 mod routing;
 mod seeds;
 mod timeouts;
+mod tunnel;

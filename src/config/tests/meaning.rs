@@ -203,6 +203,7 @@ fn the_full_sample_means_what_its_comments_say() {
             body: Some(Duration::from_secs(60)),
             connect: Some(Duration::from_millis(500)),
             response: None,
+            tunnel: Some(Duration::from_secs(600)),
         }
     );
     assert!(user.generic_errors && !http.routes[0].generic_errors);
