@@ -135,7 +135,7 @@ fn route(nth: usize) -> Route {
         services: [service(nth)].into(),
         breaker: Some(breaker()),
         generic_errors: false,
-        timeouts: RouteTimeouts { body: None, connect: None, response: None },
+        timeouts: RouteTimeouts { body: None, connect: None, response: None, tunnel: None },
         body_bytes_max: None,
     }
 }

@@ -42,15 +42,19 @@ pub(super) async fn forward<'v>(
     expect: Expect,
 ) -> Result<Done, Failure> {
     let Client { stream, buf, body, seen, manner, .. } = client;
-    let (now, route) = (*seen, chosen.route);
+    let (mut now, route) = (*seen, chosen.route);
     let mut out = std::mem::replace(&mut chosen.call.out, Buf::sized(0));
     let mut upload = Upload { body, buf, allowance: route.body_bytes_max };
     upload.prefix(&mut out)?;
     let client = Waiting::new(stream, route.timeouts.body, None);
-    let whole = upload.body.is_over();
-    if !whole && expect == Expect::Continue {
+    if !upload.body.is_over() && expect == Expect::Continue {
         invite(&client, now).await?;
+        // The upstream has nothing to do with a client that does not take the invitation.
+        upload.receive(&client).await?;
+        upload.prefix(&mut out)?;
+        now = clock::now();
     }
+    let whole = upload.body.is_over();
     let repeat = if whole { chosen.repeat } else { Repeat::Never };
     let mut leased = lease(means, route, &chosen.call, now).await?;
     let patience = Patience {

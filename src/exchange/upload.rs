@@ -38,6 +38,17 @@ impl Upload<'_> {
         Ok(())
     }
 
+    /// Waits for the next part of a body that has not arrived whole.
+    pub(super) async fn receive(&mut self, client: &Waiting<'_>) -> Result<(), Fault> {
+        let mut room = std::mem::replace(self.buf, Buf::sized(0));
+        room.renew();
+        client.begin(clock::now(), Cut::Read);
+        let (read, back) = client.stream().read(room).await;
+        client.end();
+        *self.buf = back;
+        if matches!(read, Ok(1..)) { Ok(()) } else { Err(Fault::of_client(client.stream())) }
+    }
+
     /// Sends the rest, as it comes.
     pub(super) async fn run(
         &mut self,

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Duration;
 
 /// Signals a test sends to a proxy.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +42,16 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     assert_eq!(sent, 0, "kill: {}", io::Error::last_os_error());
 }
 
-/// Closes the connection so that the peer sees a reset.
+/// Ends the connection so that the peer sees a reset, whoever else holds the socket.
+#[expect(unsafe_code, reason = "the standard library cannot dissolve a connection")]
 pub(crate) fn reset(stream: TcpStream) {
-    let socket = socket2::Socket::from(stream);
-    socket.set_linger(Some(Duration::ZERO)).unwrap();
+    // SAFETY: an address of all zeros is of no family, which dissolves the connection.
+    let done = unsafe {
+        let address: libc::sockaddr = std::mem::zeroed();
+        let length = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).unwrap();
+        libc::connect(stream.as_raw_fd(), &raw const address, length)
+    };
+    assert_eq!(done, 0, "connect: {}", io::Error::last_os_error());
 }
 
 /// Raises the limit on open files as far as this process may, and returns it.

@@ -32,6 +32,7 @@ mod connections;
 mod drivers;
 mod failures;
 mod fanout;
+mod faults;
 mod framing;
 mod headers;
 mod hostile;
