@@ -30,8 +30,9 @@ pub const LARGE: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct Buf {
     memory: Block,
-    start: usize,
-    end: usize,
+    // Half a word each: a waiting read of the runtime holds its buffer several times over.
+    start: u32,
+    end: u32,
 }
 
 impl Buf {
@@ -48,7 +49,7 @@ impl Buf {
             Class::Small => SMALL,
             Class::Large => LARGE,
         });
-        let start = front.min(memory.len());
+        let start = narrow(front.min(memory.len()));
         Self { memory, start, end: start }
     }
 
@@ -85,16 +86,24 @@ impl Buf {
         Some(larger)
     }
 
+    const fn from(&self) -> usize {
+        self.start as usize
+    }
+
+    const fn to(&self) -> usize {
+        self.end as usize
+    }
+
     /// The filled part.
     #[must_use]
     pub fn filled(&self) -> &[u8] {
-        self.memory.bytes().get(self.start..self.end).unwrap_or_default()
+        self.memory.bytes().get(self.from()..self.to()).unwrap_or_default()
     }
 
     /// Bytes filled.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.end - self.start
+        self.to() - self.from()
     }
 
     /// Whether nothing is filled.
@@ -106,7 +115,7 @@ impl Buf {
     /// Bytes that can still be appended.
     #[must_use]
     pub const fn room(&self) -> usize {
-        self.memory.len() - self.end
+        self.memory.len() - self.to()
     }
 
     /// Bytes the buffer holds at most.
@@ -117,10 +126,11 @@ impl Buf {
 
     /// Appends `bytes`, or nothing if they do not fit.
     pub fn put(&mut self, bytes: &[u8]) -> Fit {
-        match self.memory.bytes_mut().get_mut(self.end..self.end + bytes.len()) {
+        let end = self.to();
+        match self.memory.bytes_mut().get_mut(end..end + bytes.len()) {
             Some(place) => {
                 place.copy_from_slice(bytes);
-                self.end += bytes.len();
+                self.end += narrow(bytes.len());
                 Fit::Whole
             }
             None => Fit::Nothing,
@@ -129,11 +139,11 @@ impl Buf {
 
     /// Puts `bytes` in front of the filled part, or nothing if they do not fit.
     pub fn prepend(&mut self, bytes: &[u8]) -> Fit {
-        let Some(start) = self.start.checked_sub(bytes.len()) else { return Fit::Nothing };
-        match self.memory.bytes_mut().get_mut(start..self.start) {
+        let Some(start) = self.from().checked_sub(bytes.len()) else { return Fit::Nothing };
+        match self.memory.bytes_mut().get_mut(start..self.start as usize) {
             Some(place) => {
                 place.copy_from_slice(bytes);
-                self.start = start;
+                self.start = narrow(start);
                 Fit::Whole
             }
             None => Fit::Nothing,
@@ -142,7 +152,7 @@ impl Buf {
 
     /// Takes `count` bytes off the front; at most what is filled.
     pub fn consume(&mut self, count: usize) {
-        self.start += count.min(self.len());
+        self.start += narrow(count.min(self.len()));
     }
 
     /// Empties the buffer; all of it is room again.
@@ -161,11 +171,11 @@ impl Buf {
 
     /// Lets `write` fill the room; it says how many bytes it wrote, `None` if it gave up.
     pub fn fill(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Fit {
-        let room = self.memory.bytes_mut().get_mut(self.end..).unwrap_or_default();
+        let room = self.memory.bytes_mut().get_mut(self.end as usize..).unwrap_or_default();
         let len = room.len();
         match write(room) {
             Some(written) if written <= len => {
-                self.end += written;
+                self.end += narrow(written);
                 Fit::Whole
             }
             _ => Fit::Nothing,
@@ -173,18 +183,21 @@ impl Buf {
     }
 
     /// Keeps the first `len` bytes.
-    pub const fn truncate(&mut self, len: usize) {
-        if len < self.len() {
-            self.end = self.start + len;
-        }
+    pub fn truncate(&mut self, len: usize) {
+        self.end = self.start + narrow(len.min(self.len()));
     }
 
     /// Moves the filled part to the front, so that all room lies behind it.
     pub fn compact(&mut self) {
-        self.memory.bytes_mut().copy_within(self.start..self.end, 0);
+        self.memory.bytes_mut().copy_within(self.start as usize..self.end as usize, 0);
         self.end -= self.start;
         self.start = 0;
     }
+}
+
+/// An offset in a buffer; none is as large as what this cannot hold.
+fn narrow(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
 }
 
 /// Whether bytes were taken.
@@ -213,7 +226,7 @@ unsafe impl monoio::buf::IoBuf for Buf {
 // `set_init` moves `end` over what the kernel wrote there, never past the end.
 unsafe impl monoio::buf::IoBufMut for Buf {
     fn write_ptr(&mut self) -> *mut u8 {
-        self.memory.bytes_mut().get_mut(self.end..).unwrap_or_default().as_mut_ptr()
+        self.memory.bytes_mut().get_mut(self.end as usize..).unwrap_or_default().as_mut_ptr()
     }
 
     fn bytes_total(&mut self) -> usize {
@@ -221,7 +234,7 @@ unsafe impl monoio::buf::IoBufMut for Buf {
     }
 
     unsafe fn set_init(&mut self, pos: usize) {
-        self.end += pos.min(self.room());
+        self.end += narrow(pos.min(self.room()));
     }
 }
 

@@ -34,7 +34,7 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Block {
     start: NonNull<u8>,
-    len: usize,
+    pages: u32,
 }
 
 /// By the place of their size among [`SIZES`].
@@ -52,7 +52,7 @@ struct Shelf {
 impl Block {
     /// No memory.
     pub(super) const fn none() -> Self {
-        Self { start: NonNull::dangling(), len: 0 }
+        Self { start: NonNull::dangling(), pages: 0 }
     }
 
     /// A block of at least `len` bytes.
@@ -62,31 +62,31 @@ impl Block {
         let size = SIZES.get(shelf).copied().unwrap_or(0);
         let take = |shelves: &mut Shelves| Some(shelves.get_mut(shelf)?.take(size));
         match FREE.with_borrow_mut(take) {
-            Some(start) => Self { start, len: size },
+            Some(start) => Self { start, pages: pages(size) },
             None => Self::alone(len),
         }
     }
 
     fn alone(len: usize) -> Self {
         let len = len.next_multiple_of(PAGE);
-        Self { start: map(len), len }
+        Self { start: map(len), pages: pages(len) }
     }
 
     /// Its bytes.
     pub(super) const fn bytes(&self) -> &[u8] {
         // SAFETY: `len` mapped bytes that this block alone owns; pages read as zero until written.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len()) }
     }
 
     /// Its bytes, to be written.
     pub(super) const fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len()) }
     }
 
     /// How many bytes it has.
     pub(super) const fn len(&self) -> usize {
-        self.len
+        self.pages as usize * PAGE
     }
 
     /// Where it begins: at the border of a page.
@@ -97,10 +97,10 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if self.len == 0 {
+        if self.pages == 0 {
             return;
         }
-        let (start, len) = (self.start, self.len);
+        let (start, len) = (self.start, self.len());
         let shelf = SIZES.iter().position(|size| *size == len);
         // A thread that is ending has no list any more: what it held stays mapped, as its list.
         let _ = FREE.try_with(|free| match shelf {
@@ -113,6 +113,11 @@ impl Drop for Block {
             None => drop(unsafe { libc::munmap(start.as_ptr().cast(), len) }),
         });
     }
+}
+
+/// So many pages; one owner's memory is less than the 16 TiB that this cannot hold.
+fn pages(len: usize) -> u32 {
+    u32::try_from(len / PAGE).unwrap_or(u32::MAX)
 }
 
 fn shelf_for(len: usize) -> Option<usize> {

@@ -43,4 +43,5 @@ mod rest;
 mod routing;
 mod seeds;
 mod timeouts;
+mod transfers;
 mod tunnel;
