@@ -4,6 +4,7 @@
 //! server that stalls is therefore asked less often, and the percentiles understate what clients
 //! that do not wait would have seen; the report says so.
 
+mod bystanders;
 mod connection;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use clap::Parser;
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 
+use bystanders::Bystanders;
 use connection::Connection;
 
 /// Load on one URL over keep-alive connections (closed loop)
@@ -31,6 +33,12 @@ struct Arguments {
     /// How long
     #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
+    /// Connections at rest beside the load; then it is run without them and with them, in turns
+    #[arg(long, default_value_t = 0)]
+    rest: usize,
+    /// Connections beside the load that send a head byte by byte; as with `--rest`
+    #[arg(long, default_value_t = 0)]
+    slow: usize,
 }
 
 /// What one connection, or all of them, have seen.
@@ -43,7 +51,11 @@ struct Tally {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
+    let outcome = match (arguments.rest, arguments.slow) {
+        (0, 0) => run(&arguments).map(|tally| tally.latency.len()),
+        _ => beside(&arguments),
+    };
+    match outcome {
         Ok(answered) if answered > 0 => ExitCode::SUCCESS,
         Ok(_) => fail("no request was answered"),
         Err(why) => fail(&why),
@@ -55,8 +67,34 @@ fn fail(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Loads, reports, and returns how many answers came.
-fn run(arguments: &Arguments) -> Result<u64, String> {
+/// Loads without and with bystanders, three times each, and compares.
+fn beside(arguments: &Arguments) -> Result<u64, String> {
+    let (address, request) = target(&arguments.url)?;
+    let (mut alone, mut beside) = (Tally::new()?, Tally::new()?);
+    for round in 0..3 {
+        println!("\nround {round}, alone");
+        alone.add(run(arguments)?)?;
+        let (rest, slow) = (arguments.rest, arguments.slow);
+        println!("\nround {round}, beside {rest} connections at rest and {slow} slow heads");
+        let bystanders = Bystanders::gather(address, &request, rest, slow)?;
+        beside.add(run(arguments)?)?;
+        println!("slow heads that were cut and begun anew: {}", bystanders.leave());
+    }
+    let p99 = |tally: &Tally| tally.latency.value_at_quantile(0.99);
+    println!("\np99, all rounds together, ms");
+    for (name, tally) in [("alone", &alone), ("beside", &beside)] {
+        println!("  {name:<20} {:>10.3}", p99(tally) as f64 / 1000.0);
+    }
+    println!(
+        "  {:<20} {:>+9.1}%",
+        "change",
+        (p99(&beside) as f64 / p99(&alone) as f64 - 1.0) * 100.0
+    );
+    Ok(alone.latency.len().min(beside.latency.len()))
+}
+
+/// Loads, reports, and returns what was seen.
+fn run(arguments: &Arguments) -> Result<Tally, String> {
     let (address, request) = target(&arguments.url)?;
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut total = Tally::new()?;
@@ -67,17 +105,12 @@ fn run(arguments: &Arguments) -> Result<u64, String> {
         watch(began, Duration::from_secs(arguments.seconds), &done);
         stop.store(true, Ordering::Relaxed);
         for driver in drivers {
-            let tally =
-                driver.join().map_err(|_| "a connection's thread panicked".to_owned())??;
-            total.latency.add(&tally.latency).map_err(|error| error.to_string())?;
-            for (end, count) in tally.ends {
-                *total.ends.entry(end).or_default() += count;
-            }
+            total.add(driver.join().map_err(|_| "a connection's thread panicked".to_owned())??)?;
         }
         Ok::<(), String>(())
     })?;
     total.print(arguments, began.elapsed());
-    Ok(total.latency.len())
+    Ok(total)
 }
 
 /// Where to connect and what to send.
@@ -141,6 +174,14 @@ impl Tally {
     fn new() -> Result<Self, String> {
         let latency = Histogram::new(3).map_err(|error| error.to_string())?;
         Ok(Self { latency, ends: BTreeMap::new() })
+    }
+
+    fn add(&mut self, other: Self) -> Result<(), String> {
+        self.latency.add(&other.latency).map_err(|error| error.to_string())?;
+        for (end, count) in other.ends {
+            *self.ends.entry(end).or_default() += count;
+        }
+        Ok(())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "numbers for people")]
