@@ -20,7 +20,7 @@ pub enum Upgrade {
     Asked,
 }
 
-/// How [`write`]'s lines begin, and what lies between protocols.
+/// How [`write()`]'s lines begin, and what lies between protocols.
 const LINES: &[u8] = b"connection: upgrade\r\nupgrade: ";
 
 /// Reads what a request says. `Upgrade` means nothing in HTTP/1.0, nor where `Connection` does not
@@ -56,7 +56,7 @@ pub(super) fn write(writer: &mut Writer<'_>, fields: &Fields, bytes: &[u8]) {
     writer.put(b"\r\n");
 }
 
-/// What `head`, which ends in the lines of [`write`], offers.
+/// What `head`, which ends in the lines of [`write()`], offers.
 #[must_use]
 pub fn offered(head: &[u8]) -> &[u8] {
     let lines = head.strip_suffix(b"\r\n\r\n").unwrap_or_default();

@@ -96,10 +96,17 @@ impl Block {
 }
 
 impl Drop for Block {
+    #[inline]
     fn drop(&mut self) {
-        if self.pages == 0 {
-            return;
+        // Most buffers that are dropped are what stayed behind where one was taken away.
+        if self.pages > 0 {
+            self.give_back();
         }
+    }
+}
+
+impl Block {
+    fn give_back(&self) {
         let (start, len) = (self.start, self.len());
         let shelf = SIZES.iter().position(|size| *size == len);
         // A thread that is ending has no list any more: what it held stays mapped, as its list.

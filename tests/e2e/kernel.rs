@@ -21,18 +21,6 @@ pub(crate) enum Signal {
     Continue = libc::SIGCONT as isize,
 }
 
-/// Lets this process, and those it starts, have as many files open as it may.
-#[expect(unsafe_code, reason = "setrlimit(2) has no safe form in the standard library")]
-pub(crate) fn raise_file_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls read or write one live `rlimit`.
-    unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
-        limit.rlim_cur = limit.rlim_max;
-        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-    }
-}
-
 /// Sends `signal` to the child process `pid`.
 #[expect(unsafe_code, reason = "kill(2) has no safe form in the standard library")]
 pub(crate) fn signal(pid: u32, signal: Signal) {
