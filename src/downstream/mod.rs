@@ -51,7 +51,7 @@ pub fn serve(stream: Stream, peer: SocketAddr, means: Rc<Means>) -> impl Future<
 async fn connection(client: &mut Client, means: &Means) {
     let mut last = if means.is_full() { Some(Next::Close) } else { None };
     if last.is_some() {
-        Nest::new(turn_away(client, means)).await;
+        Nest::new(|| turn_away(client, means)).await;
     }
     while last.is_none() {
         match request(client, means).await {
@@ -64,7 +64,7 @@ async fn connection(client: &mut Client, means: &Means) {
         Some(Next::Reset) => client.stream.reset_on_close(),
         // Boxed, not nested: it may last for hours.
         Some(Next::Tunnel(tunnel)) => Box::pin(tunnel.run(client, means)).await,
-        _ => Nest::new(linger(client)).await,
+        _ => Nest::new(|| linger(client)).await,
     }
 }
 
@@ -89,7 +89,7 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
         unread = client.buf.len();
         if worth {
             let now = clock::now();
-            if let Some(next) = Nest::new(exchange::run(client, means, now)).await {
+            if let Some(next) = Nest::new(|| exchange::run(client, means, now)).await {
                 return Some(next);
             }
             began.get_or_insert(now);
@@ -101,7 +101,7 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
         if hear(client, began).await != Heard::Bytes {
             return match client.stream.deadline.fired() {
                 Some(Why::Head) if began.is_some() => {
-                    Some(Nest::new(too_slow(client, means)).await)
+                    Some(Nest::new(|| too_slow(client, means)).await)
                 }
                 _ => None,
             };

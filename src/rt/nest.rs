@@ -22,15 +22,16 @@ pub struct Nest<F> {
 }
 
 impl<F: Future> Nest<F> {
-    /// Places `future`.
-    #[inline]
+    /// Places the future that `make` makes. It is made in its place: handed over as a value, all of
+    /// the room that it will ever need would be copied, which costs more than all the rest here.
+    #[inline(always)]
     #[must_use]
-    pub fn new(future: F) -> Self {
+    pub fn new(make: impl FnOnce() -> F) -> Self {
         const { assert!(align_of::<F>() <= PAGE, "a block begins at a page") };
         let block = Block::of(size_of::<F>().max(1));
         let place = block.start().cast::<F>();
         // SAFETY: the block is ours, large enough, and aligned as its page is.
-        unsafe { place.write(future) };
+        unsafe { place.write(make()) };
         Self { future: place, _block: block }
     }
 }
@@ -63,7 +64,7 @@ mod tests {
         let held = Rc::new(7);
         for ends in [true, false] {
             let inner = Rc::clone(&held);
-            let nest = Nest::new(async move {
+            let nest = Nest::new(|| async move {
                 if !ends {
                     std::future::pending::<()>().await;
                 }
