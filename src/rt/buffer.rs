@@ -8,7 +8,7 @@
 #![expect(unsafe_code, reason = "monoio reads and writes through pointers given by `IoBuf`")]
 
 use super::memory::Block;
-pub use super::memory::{Trimmed, trim};
+pub use super::memory::{Trimmed, trim, trim_heap};
 
 /// Sizes of buffers. One class serves a head or a small body, one a body in bulk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -79,9 +79,9 @@ impl Wheel {
     }
 
     /// Calls off the reads that may be ([`super::stream::Stream::read_unless_quiet`]) and have
-    /// waited since before the last call.
-    pub fn call_off_quiet(&self) {
-        self.quiet.tick();
+    /// waited since before the last call; returns how many those were.
+    pub fn call_off_quiet(&self) -> u32 {
+        self.quiet.tick()
     }
 
     /// Closes the connection that has been at rest longest, to make room.

@@ -45,8 +45,8 @@ impl Quiet {
         (Waiting { quiet: self, number }, generation.canceller.borrow().handle())
     }
 
-    /// Calls off what began before the last tick.
-    pub(super) fn tick(&self) {
+    /// Calls off what began before the last tick; returns how many those were.
+    pub(super) fn tick(&self) -> u32 {
         let next = self.young.get().wrapping_add(1);
         let old = self.at(next);
         let waiting = old.waiting.replace(0);
@@ -57,6 +57,7 @@ impl Quiet {
             }
         }
         self.young.set(next);
+        waiting
     }
 
     const fn at(&self, number: u32) -> &Generation {

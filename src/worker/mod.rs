@@ -31,6 +31,9 @@ use crate::table::live::Live;
 /// How often what is idle is looked through: upstream connections, waiting reads, spare memory.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// So many connections that come to rest between two sweeps were a burst.
+const BURST: u32 = 1024;
+
 /// What the others on a core are given between two slices of a sweep.
 const BETWEEN: Duration = Duration::from_millis(1);
 
@@ -323,10 +326,14 @@ fn hear(word: Word, means: &Rc<Means>, listeners: &RefCell<BTreeMap<SocketAddr, 
 }
 
 async fn sweep(means: Rc<Means>) {
+    let mut burst = false;
     loop {
         driver::sleep(SWEEP).await;
         means.sweep(clock::now());
-        means.wheel.call_off_quiet();
+        if std::mem::replace(&mut burst, means.wheel.call_off_quiet() > BURST) {
+            // Those of the last sweep are at rest by now. Without a thread it is left undone.
+            let _ = thread::Builder::new().name("trim".to_owned()).spawn(buffer::trim_heap);
+        }
         while buffer::trim() == Trimmed::Partly {
             driver::sleep(BETWEEN).await;
         }
