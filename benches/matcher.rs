@@ -9,9 +9,9 @@ use divan::{Bencher, black_box};
 use fusebox::breaker::policy::{Policy, StatusSet, Trip, Window};
 use fusebox::breaker::registry::{Draft, Registry};
 use fusebox::config::{
-    Answer, Body, BreakerConfig, Config, Driver, HostHeader, HostPattern, Http, Limits, Log, Merge,
-    PathPattern, PathRules, Piece, RetryAfter, Route, RouteTimeouts, Segment, Service,
-    TemplateQuery, Timeouts, TrailingSlash, UrlTemplate, Workers,
+    Answer, Balance, Body, BreakerConfig, Config, Driver, HostHeader, HostPattern, Http, Limits,
+    Log, Merge, PathPattern, PathRules, Piece, Retry, RetryAfter, Route, RouteTimeouts, Scope,
+    Segment, Service, TemplateQuery, Timeouts, TrailingSlash, UrlTemplate, Workers,
 };
 use fusebox::stats::Tallies;
 use fusebox::table::Table;
@@ -144,14 +144,18 @@ fn service(nth: usize) -> Service {
     let host = format!("10.0.{}.{}", nth / 250 % 250, nth % 250);
     Service {
         name: "shop".to_owned(),
-        url: UrlTemplate {
+        urls: [UrlTemplate {
             text: format!("http://{host}:8080/"),
             authority: format!("{host}:8080"),
             host,
             port: 8080,
             pieces: [Piece::Literal("/".to_owned())].into(),
             query: TemplateQuery::Absent,
-        },
+        }]
+        .into(),
+        balance: Balance::LeastRequests,
+        breaker: None,
+        retry: Retry::default(),
         timeout: None,
         merge: Merge::Union,
         host_header: HostHeader::Target,
@@ -167,6 +171,7 @@ fn breaker() -> BreakerConfig {
         probe_max: Duration::from_secs(30),
     };
     BreakerConfig {
+        scope: Scope::Route,
         policy: Policy { trip, failures: StatusSet::server_errors() },
         timeout: Some(Duration::from_secs(30)),
         timeout_answer: message(504, "Operation timeout"),

@@ -1,8 +1,8 @@
 //! Counters with one writer per core, summed and named only by readers.
 //!
 //! Enters: something happened, on one core. Leaves: totals over all cores, for `/metrics`. Owns the
-//! counters of routes across reloads, by name. A core adds with a plain load and store to its own
-//! cache line; nothing is shared but the reading.
+//! counters of routes, services and targets across reloads, by name. A core adds with a plain load
+//! and store to its own cache line; nothing is shared but the reading.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -16,6 +16,34 @@ use crate::breaker::Core;
 
 /// One route's finished requests by class of the status sent, `1xx` … `5xx`.
 pub type Tally = Counters<5>;
+
+/// One service's retries, by [`Retries`].
+pub type ServiceTally = Counters<2>;
+
+/// One target's connections, by [`Connections`].
+pub type TargetTally = Counters<4>;
+
+/// What is counted of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retries {
+    /// Attempts after the first.
+    Made,
+    /// Attempts that the budget did not allow.
+    OverBudget,
+}
+
+/// What is counted of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// Opened.
+    Opened,
+    /// Not opened: refused, too late, or without an address.
+    Failed,
+    /// In use; set by each core once a second.
+    InUse,
+    /// Parked; set by each core once a second.
+    Idle,
+}
 
 /// The whole process' counters, by [`Count`].
 pub type Process = Counters<{ Count::ALL.len() }>;
@@ -42,6 +70,22 @@ impl<const N: usize> Counters<N> {
             // Relaxed load and store, no read-modify-write: this core is the only writer.
             counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
         }
+    }
+
+    /// Sets the gauge in `slot` of this core.
+    pub fn set(&self, core: &Core, slot: usize, value: u64) {
+        let shard = self.shards.get(core.index());
+        if let Some(gauge) = shard.and_then(|shard| shard.get(slot)) {
+            gauge.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The sum of this core's counters.
+    #[must_use]
+    pub fn own(&self, core: &Core) -> u64 {
+        let shard = self.shards.get(core.index());
+        let own = shard.map(|shard| shard.iter().map(|it| it.load(Ordering::Relaxed)));
+        own.map_or(0, |own| own.fold(0, u64::wrapping_add))
     }
 
     /// The sum of counter `slot` over all cores.
@@ -81,6 +125,8 @@ pub enum Count {
     Reused,
     /// Exchanges repeated on a fresh connection because the pooled one was stale.
     Retried,
+    /// Exchanges for which we had no place, descriptor or port.
+    NoRoom,
     /// Connection tasks that panicked.
     Panicked,
     /// Connections that went on in another protocol.
@@ -91,7 +137,7 @@ pub enum Count {
 
 impl Count {
     /// Every counter, in the order of reports.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Accepted,
         Self::Closed,
         Self::BadRequest,
@@ -100,6 +146,7 @@ impl Count {
         Self::Connected,
         Self::Reused,
         Self::Retried,
+        Self::NoRoom,
         Self::Panicked,
         Self::TunnelOpened,
         Self::TunnelClosed,
@@ -128,20 +175,57 @@ impl Process {
     }
 }
 
-/// Route counters by name; a new table takes over those it names again.
+/// Counters of routes, services and targets by name; a new table takes over those it names again.
 #[derive(Clone, Debug, Default)]
-pub struct Tallies(BTreeMap<Box<str>, Arc<Tally>>);
+pub struct Tallies {
+    routes: Named<5>,
+    services: Named<2>,
+    targets: Named<4>,
+}
+
+/// Counters by name: those of the table before, and those that were asked for since.
+#[derive(Clone, Debug, Default)]
+struct Named<const N: usize> {
+    before: BTreeMap<Box<str>, Arc<Counters<N>>>,
+    asked: BTreeMap<Box<str>, Arc<Counters<N>>>,
+}
 
 impl Tallies {
-    /// The counters of route `name`: the known ones, else new ones for `cores` worker threads.
-    pub fn tally(&mut self, name: &str, cores: usize) -> Arc<Tally> {
-        let fresh = || Arc::new(Tally::new(cores));
-        Arc::clone(self.0.entry(name.into()).or_insert_with(fresh))
+    /// The counters to make the next table with: what that one does not ask for is forgotten.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self {
+            routes: self.routes.next(),
+            services: self.services.next(),
+            targets: self.targets.next(),
+        }
     }
 
-    /// Forgets the routes that `keep` does not name.
-    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.0.retain(|name, _| keep(name));
+    /// The counters of route `name`: the known ones, else new ones for `cores` worker threads.
+    pub fn route(&mut self, name: &str, cores: usize) -> Arc<Tally> {
+        self.routes.ask(name, cores)
+    }
+
+    /// The same of a service.
+    pub fn service(&mut self, name: &str, cores: usize) -> Arc<ServiceTally> {
+        self.services.ask(name, cores)
+    }
+
+    /// The same of a target.
+    pub fn target(&mut self, name: &str, cores: usize) -> Arc<TargetTally> {
+        self.targets.ask(name, cores)
+    }
+}
+
+impl<const N: usize> Named<N> {
+    fn next(&self) -> Self {
+        Self { before: self.asked.clone(), asked: BTreeMap::new() }
+    }
+
+    fn ask(&mut self, name: &str, cores: usize) -> Arc<Counters<N>> {
+        let known = || self.before.get(name).cloned();
+        let fresh = || known().unwrap_or_else(|| Arc::new(Counters::new(cores)));
+        Arc::clone(self.asked.entry(name.into()).or_insert_with(fresh))
     }
 }
 
@@ -157,6 +241,29 @@ mod tests {
             process.count(&Core::claim(1), count);
             assert_eq!(process.total(count), 2);
         }
+    }
+
+    #[test]
+    fn a_table_takes_over_the_counters_it_names_and_the_others_are_forgotten() {
+        let mut first = Tallies::default();
+        let (kept, gone) = (first.target("a:80", 1), first.target("b:80", 1));
+        let mut second = first.next();
+        assert!(Arc::ptr_eq(&kept, &second.target("a:80", 1)));
+        assert!(Arc::ptr_eq(&kept, &second.target("a:80", 1)), "asked twice");
+        assert!(!Arc::ptr_eq(&gone, &second.next().target("b:80", 1)), "it was not asked for");
+    }
+
+    #[test]
+    fn a_gauge_is_set_and_a_cores_own_counters_are_summed_apart() {
+        let (one, two) = (Core::claim(0), Core::claim(1));
+        let tally = TargetTally::new(2);
+        for value in [5, 3] {
+            tally.set(&one, Connections::InUse as usize, value);
+        }
+        tally.set(&two, Connections::InUse as usize, 4);
+        tally.add(&two, Connections::Opened as usize, 10);
+        assert_eq!(tally.sum(Connections::InUse as usize), 7);
+        assert_eq!((tally.own(&one), tally.own(&two)), (3, 14));
     }
 
     #[test]

@@ -121,6 +121,15 @@ impl Breaker {
         self.admit_at_edge(core, word, now)
     }
 
+    /// Whether a request that comes now would be let through, as far as can be said without asking:
+    /// for choosing among several. Another core may take the one probe first.
+    #[inline]
+    #[must_use]
+    pub fn would_admit(&self, now: Now) -> bool {
+        let word = self.memory.circuit.word();
+        word.state() == State::Closed || now.millis() >= self.until(word)
+    }
+
     #[cold]
     fn admit_at_edge(
         &self,

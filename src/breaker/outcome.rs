@@ -36,6 +36,8 @@ pub enum Ending {
     ClientFault,
     /// We had no place, descriptor or port for the exchange.
     NoRoom,
+    /// A breaker behind this one refused.
+    Refused,
 }
 
 /// What a breaker counts.
@@ -67,7 +69,8 @@ impl Ending {
             | Self::ClientGone
             | Self::ClientStalled
             | Self::ClientFault
-            | Self::NoRoom => Outcome::Neutral,
+            | Self::NoRoom
+            | Self::Refused => Outcome::Neutral,
         }
     }
 }
@@ -79,9 +82,13 @@ mod tests {
     #[test]
     fn what_the_client_does_never_blames_the_service() {
         let failures = StatusSet::server_errors();
-        for ending in
-            [Ending::ClientGone, Ending::ClientStalled, Ending::ClientFault, Ending::NoRoom]
-        {
+        for ending in [
+            Ending::ClientGone,
+            Ending::ClientStalled,
+            Ending::ClientFault,
+            Ending::NoRoom,
+            Ending::Refused,
+        ] {
             assert_eq!(ending.outcome(&failures), Outcome::Neutral, "{ending:?}");
         }
         assert_eq!(Ending::Answered(404).outcome(&failures), Outcome::Success);

@@ -45,6 +45,12 @@ impl Ticket<'_> {
         self.breaker.policy.failures.contains(status)
     }
 
+    /// Whether the breaker is in the state still in which it let the request through.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.breaker.word().epoch() == self.epoch
+    }
+
     /// Tells the breaker how the exchange ended. Returns the transition this caused, if any.
     #[inline]
     pub fn settle(self, ending: Ending, now: Now) -> Option<Transition> {

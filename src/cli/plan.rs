@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::breaker::policy::{Trip, Window};
 use crate::config::{Config, HostPattern};
-use crate::table::{Route, RouteBreaker, Service, Table};
+use crate::table::{Guard, Route, Service, Table};
 
 const COLUMNS: usize = 8;
 
@@ -42,7 +42,7 @@ fn services<'t>(table: &'t Table, route: &Route) -> &'t [Service] {
 }
 
 /// The breaker's name, when it opens and for how long.
-fn watched(breaker: Option<&RouteBreaker>) -> [String; 3] {
+fn watched(breaker: Option<&Guard>) -> [String; 3] {
     let Some(breaker) = breaker else { return ["none", "", ""].map(str::to_owned) };
     let (opens_at, stays_open) = match breaker.breaker.policy().trip {
         Trip::LookBack { failures, look_back } => {
@@ -65,7 +65,7 @@ fn watched(breaker: Option<&RouteBreaker>) -> [String; 3] {
 }
 
 /// The longest a request may take: the breaker's limit, or that of the slowest service.
-fn timeout(breaker: Option<&RouteBreaker>, services: &[Service]) -> Option<Duration> {
+fn timeout(breaker: Option<&Guard>, services: &[Service]) -> Option<Duration> {
     let limits: Option<Vec<Duration>> = services.iter().map(|service| service.timeout).collect();
     let slowest = limits.and_then(|limits| limits.into_iter().max());
     [breaker.and_then(|breaker| breaker.timeout), slowest].into_iter().flatten().min()

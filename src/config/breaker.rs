@@ -10,12 +10,12 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::complaint::{Code, nearest, quoted};
-use super::document::{Breaker, BreakerChoice, Entries, HandlerCall, OneOrMany, WindowKind};
+use super::document::{self, Breaker, BreakerChoice, Entries, HandlerCall, OneOrMany, WindowKind};
 use super::place::At;
 use super::report::Report;
 use super::span::{Patience, Span};
 use super::units::AnswerStatus;
-use super::{Answer, Body, BreakerConfig, Call, Handler, RetryAfter};
+use super::{Answer, Body, BreakerConfig, Call, Handler, RetryAfter, Scope};
 use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -77,9 +77,11 @@ pub(super) fn check_named(names: &Names<'_>, report: &mut Report) {
     }
 }
 
-/// The breaker written at `at`; `None`: none, or none that works.
+/// The breaker written at `at`; `None`: none, or none that works. `scope` is what it watches where
+/// it does not say.
 pub(super) fn choose(
     choice: Option<&BreakerChoice>,
+    scope: Scope,
     at: &At<'_>,
     names: &Names<'_>,
     report: &mut Report,
@@ -89,7 +91,7 @@ pub(super) fn choose(
     };
     let Some(name) = &own.import else {
         advise_window(own, at, report);
-        return Some(config(own, None, at, names, report));
+        return Some(config(own, None, scope, at, names, report));
     };
     let found = names.breakers.iter().find(|(other, _)| other == name);
     let Some((name, named)) = found else {
@@ -106,7 +108,7 @@ pub(super) fn choose(
     let library = http.key("circuitBreakers");
     let named = Named { breaker: named, home: library.key(name) };
     advise_window(&fill(own, named.breaker), &named.home, report);
-    Some(config(own, Some(&named), at, names, report))
+    Some(config(own, Some(&named), scope, at, names, report))
 }
 
 /// Without a window a failure of last month counts like one of this minute.
@@ -126,6 +128,7 @@ fn advise_window(breaker: &Breaker, at: &At<'_>, report: &mut Report) {
 fn config(
     own: &Breaker,
     named: Option<&Named<'_>>,
+    scope: Scope,
     at: &At<'_>,
     names: &Names<'_>,
     report: &mut Report,
@@ -150,6 +153,12 @@ fn config(
     let on_close = calls("onClose", &own.on_close, &filled.on_close);
     let on_rejected = calls("onRejected", &own.on_rejected, &filled.on_rejected);
     BreakerConfig {
+        scope: match filled.scope {
+            None => scope,
+            Some(document::Scope::Route) => Scope::Route,
+            Some(document::Scope::Service) => Scope::Service,
+            Some(document::Scope::Target) => Scope::Target,
+        },
         policy: Policy { trip: trip(&filled, timeout), failures: failures(&filled) },
         timeout,
         timeout_answer: Answer {

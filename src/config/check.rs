@@ -16,7 +16,7 @@ use super::span::Patience;
 use super::units::{Bytes, BytesCap, Count, CountCap};
 use super::{
     Config, Driver, HEAD_BYTES_MAX, Handler, HandlerKind, Http, Limits, Log, PathRules,
-    RouteTimeouts, Timeouts, TrailingSlash, Workers, address,
+    RouteTimeouts, Scope, Timeouts, TrailingSlash, Workers, address,
 };
 
 /// Makes the configuration. What is wrong goes to `report`.
@@ -103,7 +103,8 @@ fn http(document: Option<&document::Http>, report: &mut Report) -> Http {
     };
     breaker::check_named(&names, report);
     let global = document.circuit_breaker.as_ref();
-    let breaker = breaker::choose(global, &at.key("circuitBreaker"), &names, report);
+    let root = at.key("circuitBreaker");
+    let breaker = breaker::choose(global, Scope::Route, &root, &names, report);
     let common = Common {
         names,
         breaker,

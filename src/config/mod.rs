@@ -17,6 +17,7 @@ mod place;
 mod report;
 mod routes;
 mod schema;
+mod service;
 pub mod span;
 mod strict;
 mod unbuilt;
@@ -34,6 +35,9 @@ use std::time::Duration;
 pub use complaint::{COMPLAINTS_MAX, Code, Colour, Complaint, Severity, render};
 pub use load::{Loaded, TEXT_BYTES_MAX, complaints_at, load, load_bytes};
 pub use schema::schema;
+pub use service::{
+    Balance, Cause, Causes, HostHeader, Merge, Piece, Retry, Service, TemplateQuery, UrlTemplate,
+};
 pub use unbuilt::{NotBuilt, not_built};
 
 use crate::breaker::policy::Policy;
@@ -153,7 +157,7 @@ pub struct Route {
     pub method: Option<String>,
     /// Where the request goes: at least one, in the document's order.
     pub services: Vec<Service>,
-    /// Its breaker: its own, else the one of `http`, unless it opted out.
+    /// Its breaker: its own, else the one of `http`, unless it opted out; of scope route.
     pub breaker: Option<BreakerConfig>,
     /// Whether any upstream 5xx leaves as our own 500.
     pub generic_errors: bool,
@@ -199,77 +203,11 @@ pub enum Segment {
 /// The most params one path may have.
 pub const PARAMS_MAX: usize = 16;
 
-/// One service behind a route.
-#[derive(Clone, Debug)]
-pub struct Service {
-    /// Its name in the document.
-    pub name: String,
-    /// Where its requests go.
-    pub url: UrlTemplate,
-    /// From the request's start to the response's end; `None`: no limit of its own.
-    pub timeout: Option<Duration>,
-    /// Whether its answer is part of the merged one.
-    pub merge: Merge,
-    /// Which `Host` is sent.
-    pub host_header: HostHeader,
-}
-
-/// Whether a service's answer is part of the merged one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Merge {
-    /// It is.
-    Union,
-    /// It is ignored, errors included.
-    Ignore,
-}
-
-/// Which `Host` an upstream is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostHeader {
-    /// The target's authority.
-    Target,
-    /// The client's.
-    Client,
-}
-
-/// A URL with the params of its route's path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UrlTemplate {
-    /// As written.
-    pub text: String,
-    /// Host name or address literal (an IPv6 one without brackets), lower case.
-    pub host: String,
-    /// Port, 80 where none is written.
-    pub port: u16,
-    /// `host` or `host:port` as it goes into a `Host` header (brackets kept, port 80 left out).
-    pub authority: String,
-    /// What is sent as path and query: starts with a literal `/`, before the request's own query.
-    pub pieces: Vec<Piece>,
-    /// Whether the template itself has a `?` already.
-    pub query: TemplateQuery,
-}
-
-/// A part of a URL template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// These bytes.
-    Literal(String),
-    /// The n-th capture of the route's path, as the client wrote it.
-    Capture(usize),
-}
-
-/// Whether a URL template has a query of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TemplateQuery {
-    /// None: the request's query follows `?`.
-    Absent,
-    /// One: the request's query follows `&`.
-    Present,
-}
-
-/// A route's breaker.
+/// A breaker.
 #[derive(Clone, Debug)]
 pub struct BreakerConfig {
+    /// What it watches.
+    pub scope: Scope,
     /// What trips it and what heals it.
     pub policy: Policy,
     /// From admission to the end of the response; `None`: no limit.
@@ -286,6 +224,17 @@ pub struct BreakerConfig {
     pub on_close: Vec<Call>,
     /// Called once per second in which it refused.
     pub on_rejected: Vec<Call>,
+}
+
+/// What a breaker watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The final outcomes of a route.
+    Route,
+    /// Every attempt on a service.
+    Service,
+    /// Every attempt on one URL of a service.
+    Target,
 }
 
 /// Whether refusals carry `Retry-After`.

@@ -11,11 +11,12 @@ use super::document::{self, Entries, OneOrMany};
 use super::pattern::{self, Flaw};
 use super::place::At;
 use super::report::Report;
+use super::service::URLS_MAX;
 use super::span::Patience;
-use super::units::BytesCap;
+use super::units::{BytesCap, Count, Share};
 use super::{
-    BreakerConfig, HostHeader, HostPattern, Merge, PathPattern, PathRules, Route, RouteTimeouts,
-    Service, TrailingSlash, url,
+    Balance, BreakerConfig, Cause, Causes, HostHeader, HostPattern, Merge, PathPattern, PathRules,
+    Retry, Route, RouteTimeouts, Scope, Service, TrailingSlash, UrlTemplate, url,
 };
 
 /// More routes than this are refused: an index of a route has 16 bits to spare, a mind has fewer.
@@ -140,11 +141,18 @@ impl Routes<'_> {
         let breaker = match &route.circuit_breaker {
             None => self.common.breaker.clone(),
             own => {
-                breaker::choose(own.as_ref(), &at.key("circuitBreaker"), &self.common.names, report)
+                let (at, names) = (at.key("circuitBreaker"), &self.common.names);
+                breaker::choose(own.as_ref(), Scope::Route, &at, names, report)
             }
         };
+        // One that watches services or targets is that of each service without one of its own.
+        let (breaker, each) = match breaker {
+            Some(it) if it.scope == Scope::Route => (Some(it), None),
+            each => (None, each),
+        };
         let limits = route.limits.as_ref();
-        let services = services(route, path, at, report);
+        let shared = Shared { names: &self.common.names, breaker: each.as_ref() };
+        let services = services(route, path, &shared, at, report);
         self.found.push(Route {
             host: host.clone(),
             path: path.clone(),
@@ -165,9 +173,16 @@ fn refuse(code: Code, at: &At<'_>, flaw: Flaw, report: &mut Report) {
     report.key(code, at, flaw.fault, &flaw.remedy);
 }
 
+/// What the services of a route share.
+struct Shared<'d> {
+    names: &'d Names<'d>,
+    breaker: Option<&'d BreakerConfig>,
+}
+
 fn services(
     route: &document::Route,
     path: &PathPattern,
+    shared: &Shared<'_>,
     at: &At<'_>,
     report: &mut Report,
 ) -> Vec<Service> {
@@ -182,7 +197,7 @@ fn services(
     }
     let captures = pattern::captures(path);
     let services = services.0.iter().filter_map(|(name, service)| {
-        self::service(name, service, &captures, &root.key(name), report)
+        self::service(name, service, &captures, shared, &root.key(name), report)
     });
     services.collect()
 }
@@ -191,6 +206,7 @@ fn service(
     name: &str,
     service: &document::Service,
     captures: &[&str],
+    shared: &Shared<'_>,
     at: &At<'_>,
     report: &mut Report,
 ) -> Option<Service> {
@@ -201,27 +217,20 @@ fn service(
         let message = "`requestChannel` belongs to services of type redis".to_owned();
         report.key(Code::Conflict, &at.key("requestChannel"), message, "remove it");
     }
-    let root = at.key("url");
-    let mut first = None;
-    for (nth, text) in service.url.iter().flat_map(OneOrMany::iter) {
-        let at = nth.map_or(root, |nth| root.nth(nth));
-        match url::template(text, captures) {
-            Ok(url) => first = first.or(Some(url)),
-            Err((code, flaw)) => report.value(code, &at, flaw.fault, &flaw.remedy),
-        }
-    }
-    let missing = match &service.url {
-        None => Some((*at, "`url` is missing")),
-        Some(OneOrMany::Many(urls)) if urls.is_empty() => Some((root, "the list of URLs is empty")),
-        Some(_) => None,
+    let breaker = match &service.circuit_breaker {
+        None => shared.breaker.cloned(),
+        own => own_breaker(own.as_ref(), shared.names, &at.key("circuitBreaker"), report),
     };
-    if let Some((at, message)) = missing {
-        let remedy = r#"add one, as in "url": "http://127.0.0.1:9000/users""#;
-        report.value(Code::Missing, &at, message.to_owned(), remedy);
-    }
     Some(Service {
         name: name.to_owned(),
-        url: first?,
+        urls: urls(service, captures, at, report)?,
+        balance: match service.balance {
+            Some(document::Balance::LeastRequests) | None => Balance::LeastRequests,
+            Some(document::Balance::RoundRobin) => Balance::RoundRobin,
+            Some(document::Balance::Random) => Balance::Random,
+        },
+        breaker,
+        retry: service.retry.as_ref().map_or_else(Retry::default, retry),
         timeout: service.timeout.and_then(|Patience(timeout)| timeout),
         merge: match service.merge {
             Some(false) => Merge::Ignore,
@@ -232,6 +241,78 @@ fn service(
             Some(false) | None => HostHeader::Target,
         },
     })
+}
+
+/// The URLs of a service; `None`: none that can be called.
+fn urls(
+    service: &document::Service,
+    captures: &[&str],
+    at: &At<'_>,
+    report: &mut Report,
+) -> Option<Vec<UrlTemplate>> {
+    let root = at.key("url");
+    let mut urls = Vec::new();
+    for (nth, text) in service.url.iter().flat_map(OneOrMany::iter) {
+        let at = nth.map_or(root, |nth| root.nth(nth));
+        match url::template(text, captures) {
+            Ok(url) => urls.push(url),
+            Err((code, flaw)) => report.value(code, &at, flaw.fault, &flaw.remedy),
+        }
+    }
+    if urls.len() > URLS_MAX {
+        let message = format!("the service has {} URLs", urls.len());
+        let remedy = format!("use at most {URLS_MAX}: one name may lead to many addresses");
+        report.key(Code::TooMany, &root, message, &remedy);
+    }
+    let missing = match &service.url {
+        None => Some((*at, "`url` is missing")),
+        Some(OneOrMany::Many(urls)) if urls.is_empty() => Some((root, "the list of URLs is empty")),
+        Some(_) => None,
+    };
+    if let Some((at, message)) = missing {
+        let remedy = r#"add one, as in "url": "http://127.0.0.1:9000/users""#;
+        report.value(Code::Missing, &at, message.to_owned(), remedy);
+    }
+    Some(urls).filter(|urls| !urls.is_empty())
+}
+
+/// A service's own breaker: it watches the service, or each of its targets.
+fn own_breaker(
+    written: Option<&document::BreakerChoice>,
+    names: &Names<'_>,
+    at: &At<'_>,
+    report: &mut Report,
+) -> Option<BreakerConfig> {
+    let breaker = breaker::choose(written, Scope::Service, at, names, report)?;
+    if breaker.scope == Scope::Route {
+        let message = "a service's breaker does not watch its route".to_owned();
+        let remedy = r#"write "service" or "target", or move the breaker to the route"#;
+        report.key(Code::Conflict, at, message, remedy);
+    }
+    Some(breaker)
+}
+
+fn retry(written: &document::Retry) -> Retry {
+    let default = Retry::default();
+    let cause = |on: &document::RetryOn| match on {
+        document::RetryOn::Connect => Cause::Connect,
+        document::RetryOn::Reset => Cause::Reset,
+        document::RetryOn::Status => Cause::Status,
+        document::RetryOn::Timeout => Cause::Timeout,
+    };
+    // The walk has held these to their ranges, which fit.
+    let ppm = |Share(share): Share| (share * 1e6).round() as u32;
+    Retry {
+        attempts: written
+            .attempts
+            .and_then(|Count(count)| u32::try_from(count).ok())
+            .unwrap_or(default.attempts),
+        on: written
+            .on
+            .as_ref()
+            .map_or(default.on, |on| on.iter().map(cause).fold(Causes::default(), Causes::with)),
+        budget_ppm: written.budget.map_or(default.budget_ppm, ppm),
+    }
 }
 
 /// A route's own time limits on top of those of `http`.

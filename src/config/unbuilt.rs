@@ -69,7 +69,7 @@ const fn never(_: &str) -> bool {
     false
 }
 
-const ROWS: [NotBuilt; 33] = [
+const ROWS: [NotBuilt; 28] = [
     UNIX,
     HTTPS,
     row_of("admin", "listen", UNIX.says, UNIX.remedy, UNIX.served),
@@ -99,20 +99,6 @@ const ROWS: [NotBuilt; 33] = [
     row_of("service", "type", "services behind Redis come later", "write \"http\"", |json| {
         json == "\"http\""
     }),
-    row_of("service", "url", "several URLs per service come later", "write one URL", |json| {
-        !json.starts_with('[') || element_count(json) <= 1
-    }),
-    row_of("service", "balance", "balancing comes later", LEAVE_OUT, |json| {
-        json == "\"leastRequests\""
-    }),
-    row_of(
-        "service",
-        "circuitBreaker",
-        "breakers of a service's own come later",
-        "write it on the route",
-        never,
-    ),
-    row_of("service", "retry", "retries by rule come later", LEAVE_OUT, never),
     row_of("service", "stage", "stages come later", LEAVE_OUT, never),
     row_of("service", "mergeField", "merge fields come later", LEAVE_OUT, never),
     row_of("service", "awaitResponse", "sending without waiting comes later", LEAVE_OUT, |json| {
@@ -139,9 +125,6 @@ const ROWS: [NotBuilt; 33] = [
     row_of("circuitBreaker", "mode", "shadow and off modes come later", LEAVE_OUT, |json| {
         json == "\"enforce\""
     }),
-    row_of("circuitBreaker", "scope", "service and target scopes come later", LEAVE_OUT, |json| {
-        json == "\"route\""
-    }),
     row_of(
         "circuitBreaker",
         "window",
@@ -164,10 +147,6 @@ const ROWS: [NotBuilt; 33] = [
     row_of("circuitBreaker", "backoff", "growing open times come later", LEAVE_OUT, never),
     row_of("circuitBreaker", "fallback", "fallbacks come later", LEAVE_OUT, never),
 ];
-
-fn element_count(json: &str) -> usize {
-    serde_json::from_str::<Vec<serde::de::IgnoredAny>>(json).map_or(0, |list| list.len())
-}
 
 fn default_forwarded(json: &str) -> bool {
     let Ok(value) = serde_json::from_str::<serde_json::Value>(json) else {

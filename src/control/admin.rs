@@ -4,6 +4,7 @@
 //! reload. Reads never change state. Before anything else every request passes the guard: a
 //! browser that was lured here, by a name that points to us or from another site, is refused.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,10 +21,13 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::metrics::Reached;
 use super::plane::{Order, Plane};
 use super::reload::{Verdict, late};
 use super::{VERSION, metrics, view};
 use crate::clock;
+use crate::stats::ServiceTally;
+use crate::table::{Service, Table, Target};
 
 /// Bytes of a request body: none of ours needs one.
 const BODY_MAX: usize = 4096;
@@ -181,10 +185,14 @@ async fn breaker(
 async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
     off_thread(move || {
         let table = plane.live.current();
+        let (addresses, unresolved) = plane.names.report();
         let text = metrics::text(&metrics::Scrape {
             process: &plane.process,
             routes: table.routes.iter().map(|it| (&*it.name, &*it.tally)).collect(),
-            breakers: table.breakers.iter().map(|it| (&*it.name, &it.breaker)).collect(),
+            services: services(&table),
+            targets: targets(&table, &addresses),
+            names: unresolved.iter().map(|(name, count)| (name.as_str(), *count)).collect(),
+            breakers: table.breakers.iter().collect(),
             generation: table.generation,
             last_reload_success: u64::from(!plane.is_stale()),
             log_lines_dropped: crate::log::dropped(),
@@ -196,6 +204,25 @@ async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
         ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response()
     })
     .await
+}
+
+/// Every service by its name: its route's and its own.
+fn services(table: &Table) -> Vec<(String, &ServiceTally)> {
+    let services = table.routes.iter().flat_map(|route| {
+        let name = move |it: &Service| format!("{}#{}", route.name, it.name);
+        table.services_of(route).iter().map(move |it| (name(it), &*it.tally))
+    });
+    services.collect()
+}
+
+/// Every target with the number of its addresses: a literal one has one.
+fn targets<'t>(table: &'t Table, known: &BTreeMap<String, usize>) -> Vec<Reached<'t>> {
+    let target = |it: &'t Target| Reached {
+        name: &it.name,
+        tally: &it.tally,
+        addresses: known.get(&*it.name).copied().unwrap_or(1),
+    };
+    table.targets.iter().map(target).collect()
 }
 
 /// Makes a long answer on another thread: thousands of breakers must not delay `/ready`.

@@ -22,8 +22,8 @@ use crate::breaker::policy::{Trip, Window};
 use crate::breaker::{Breaker, Transition};
 use crate::clock::{self, Now};
 use crate::config::{Call, Config, Handler, HandlerKind};
-use crate::table::compile::route_name;
-use crate::table::{Notice, Report, RouteBreaker, Table};
+use crate::table::compile;
+use crate::table::{Guard, Notice, Report, Table};
 
 /// Notices that wait at most: one per move of a breaker, thousands of breakers at once.
 const NOTICES_MAX: usize = 4096;
@@ -148,7 +148,7 @@ impl Watcher {
 
     /// Whether what happened to `breaker` of `table` happened to a breaker that is served: a late
     /// verdict may move one that a reload has replaced or taken away.
-    fn is_served(&self, table: &Table, breaker: &RouteBreaker) -> bool {
+    fn is_served(&self, table: &Table, breaker: &Guard) -> bool {
         let served = self.plane.live.current();
         if served.generation == table.generation {
             return true;
@@ -165,7 +165,7 @@ impl Watcher {
         }
     }
 
-    fn tell(&mut self, breaker: &RouteBreaker, transition: Transition) {
+    fn tell(&mut self, breaker: &Guard, transition: Transition) {
         let refused = breaker.breaker.totals().refused;
         let step = transition.step;
         let name = &breaker.name;
@@ -181,7 +181,7 @@ impl Watcher {
         let level = if step.to() == State::Open { log::Level::Warn } else { log::Level::Info };
         log::log!(target: TARGET, level, "{}", line(name, &breaker.breaker, transition, open));
 
-        let event = event(name, &breaker.breaker, transition);
+        let event = event(breaker, transition);
         self.plane.handlers().call(&event, step);
         // Refused only when nobody has subscribed.
         let _ = self.plane.events.send(Arc::new(event));
@@ -200,7 +200,7 @@ impl Watcher {
             }
             let calls = handlers.of(&breaker.name, |calls| &calls.on_rejected);
             if !calls.is_empty() {
-                let event = rejection(&breaker.name, &breaker.breaker, total - before);
+                let event = rejection(breaker, total - before);
                 calls.iter().for_each(|planned| planned.call(&event));
             }
         }
@@ -219,7 +219,7 @@ impl Watcher {
 }
 
 impl Handlers {
-    /// The handlers that `config` names, for the breakers of its routes.
+    /// The handlers that `config` names, for its breakers.
     #[must_use]
     pub fn of_config(config: &Config) -> Self {
         let planned = |calls: &[Call]| {
@@ -229,14 +229,14 @@ impl Handlers {
             });
             planned.collect()
         };
-        let calls = config.http.routes.iter().filter_map(|route| {
-            let breaker = route.breaker.as_ref()?;
+        let breakers = config.http.routes.iter().flat_map(compile::breakers);
+        let calls = breakers.map(|(name, breaker)| {
             let calls = Calls {
                 on_open: planned(&breaker.on_open),
                 on_close: planned(&breaker.on_close),
                 on_rejected: planned(&breaker.on_rejected),
             };
-            Some((route_name(route).into(), calls))
+            (name.into(), calls)
         });
         Self(calls.collect())
     }
@@ -275,7 +275,8 @@ fn payload(event: &Event, options: &serde_json::Value) -> String {
     payload.to_string()
 }
 
-fn event(name: &str, breaker: &Breaker, transition: Transition) -> Event {
+fn event(guard: &Guard, transition: Transition) -> Event {
+    let Guard { name, route, breaker, .. } = guard;
     let step = transition.step;
     Event {
         event: match step {
@@ -283,8 +284,8 @@ fn event(name: &str, breaker: &Breaker, transition: Transition) -> Event {
             Move::Heal | Move::Lapse => "close",
             Move::Probe => "probe",
         },
-        breaker: name.into(),
-        route: name.into(),
+        breaker: name.clone(),
+        route: route.clone(),
         from: step.from().as_str(),
         to: step.to().as_str(),
         reason: step.reason(),
@@ -294,13 +295,14 @@ fn event(name: &str, breaker: &Breaker, transition: Transition) -> Event {
     }
 }
 
-fn rejection(name: &str, breaker: &Breaker, refused: u64) -> Event {
+fn rejection(guard: &Guard, refused: u64) -> Event {
+    let Guard { name, route, breaker, .. } = guard;
     let now = clock::now();
     let state = breaker.state(now).as_str();
     Event {
         event: "reject",
-        breaker: name.into(),
-        route: name.into(),
+        breaker: name.clone(),
+        route: route.clone(),
         from: state,
         to: state,
         reason: "refused",
@@ -359,7 +361,7 @@ fn span(span: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::tests::{exchange, look_back, plane, reset};
+    use super::super::view::tests::{exchange, guard, look_back, plane, reset};
     use super::*;
     use crate::breaker::outcome::Ending;
     use crate::breaker::{Core, Verdict};
@@ -395,7 +397,7 @@ mod tests {
     fn a_failed_probe_is_an_open_event_and_the_options_travel_with_it() {
         let breaker = reset(3);
         let said = payload(
-            &event("GET /users", &breaker, moved(Move::Reopen, 1)),
+            &event(&guard(&breaker), moved(Move::Reopen, 1)),
             &serde_json::json!({"channel": "ops"}),
         );
         let said: serde_json::Value = serde_json::from_str(&said).unwrap();
@@ -478,7 +480,7 @@ mod tests {
             watcher.report_refused(&table);
             assert_eq!(watcher.refused["GET /users"], total);
         }
-        assert_eq!(rejection("GET /users", breaker, 2).counts.refused, 2);
+        assert_eq!(rejection(&guard(breaker), 2).counts.refused, 2);
     }
 
     #[test]

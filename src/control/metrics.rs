@@ -6,10 +6,12 @@
 
 use std::fmt::Write;
 
+use super::view;
+use crate::breaker::Totals;
 use crate::breaker::circuit::{Move, State};
-use crate::breaker::{Breaker, Totals};
 use crate::clock::Now;
-use crate::stats::{Count, Process, Tally};
+use crate::stats::{Connections, Count, Process, Retries, ServiceTally, Tally, TargetTally};
+use crate::table::Guard;
 
 /// Where the numbers of one scrape are.
 #[derive(Debug)]
@@ -18,8 +20,14 @@ pub struct Scrape<'a> {
     pub process: &'a Process,
     /// Every route by name.
     pub routes: Vec<(&'a str, &'a Tally)>,
-    /// Every breaker by name.
-    pub breakers: Vec<(&'a str, &'a Breaker)>,
+    /// Every service by name.
+    pub services: Vec<(String, &'a ServiceTally)>,
+    /// Every target.
+    pub targets: Vec<Reached<'a>>,
+    /// Every host name, with the number of its look-ups that failed.
+    pub names: Vec<(&'a str, u64)>,
+    /// Every breaker.
+    pub breakers: Vec<&'a Guard>,
     /// The served generation.
     pub generation: u64,
     /// 1, or 0 when the last reload was refused.
@@ -34,6 +42,17 @@ pub struct Scrape<'a> {
     pub version: &'a str,
     /// When.
     pub now: Now,
+}
+
+/// A target and where it is reached.
+#[derive(Debug)]
+pub struct Reached<'a> {
+    /// `host:port`.
+    pub name: &'a str,
+    /// Its connections.
+    pub tally: &'a TargetTally,
+    /// How many addresses it has; none: it is down.
+    pub addresses: usize,
 }
 
 /// One family of samples.
@@ -106,6 +125,57 @@ pub const METRICS: &[Metric] = &[
         "fusebox_upstream_retries_total",
         "Exchanges repeated because their pooled upstream connection was stale.",
         |scrape, family| family.count(scrape, Count::Retried),
+    ),
+    counter(
+        "fusebox_upstream_no_room_total",
+        "Exchanges for which this process had no place, descriptor or port.",
+        |scrape, family| family.count(scrape, Count::NoRoom),
+    ),
+    gauge(
+        "fusebox_target_connections",
+        "Connections to each target, as each core saw them within the last second.",
+        |scrape, family| {
+            let states = [("in_use", Connections::InUse), ("idle", Connections::Idle)];
+            for (state, slot) in states {
+                family.per_target(scrape, &[("state", state)], |it| it.tally.sum(slot as usize));
+            }
+        },
+    ),
+    counter(
+        "fusebox_target_connects_total",
+        "Connections opened to each target.",
+        |scrape, family| {
+            family.per_target(scrape, &[], |it| it.tally.sum(Connections::Opened as usize));
+        },
+    ),
+    counter(
+        "fusebox_target_connect_failures_total",
+        "Connections to each target that were refused, came too late, or had no address to go to.",
+        |scrape, family| {
+            family.per_target(scrape, &[], |it| it.tally.sum(Connections::Failed as usize));
+        },
+    ),
+    gauge(
+        "fusebox_target_addresses",
+        "Addresses of each target; 0 when its name does not resolve.",
+        |scrape, family| family.per_target(scrape, &[], |it| it.addresses as u64),
+    ),
+    counter(
+        "fusebox_dns_failures_total",
+        "Look-ups of each host name that failed.",
+        |scrape, family| {
+            for (name, count) in &scrape.names {
+                family.sample(&[("name", name)], *count);
+            }
+        },
+    ),
+    counter("fusebox_retries_total", "Attempts after the first, by service.", |scrape, family| {
+        family.per_service(scrape, Retries::Made)
+    }),
+    counter(
+        "fusebox_retry_budget_exhausted_total",
+        "Attempts after the first that the budget of the service did not allow.",
+        |scrape, family| family.per_service(scrape, Retries::OverBudget),
     ),
     counter(
         "fusebox_tunnels_total",
@@ -199,21 +269,22 @@ fn requests(scrape: &Scrape<'_>, family: &mut Family<'_>) {
 }
 
 fn breaker_state(scrape: &Scrape<'_>, family: &mut Family<'_>) {
-    for (name, breaker) in &scrape.breakers {
-        let present = breaker.state(scrape.now);
+    for guard in &scrape.breakers {
+        let (name, scope) = (&*guard.name, view::scope(guard.scope));
+        let present = guard.breaker.state(scrape.now);
         for state in State::ALL {
             let labels =
-                [("breaker", *name), ("scope", "route"), ("fusebox_breaker_state", state.as_str())];
+                [("breaker", name), ("scope", scope), ("fusebox_breaker_state", state.as_str())];
             family.sample(&labels, u64::from(state == present));
         }
     }
 }
 
 fn breaker_transitions(scrape: &Scrape<'_>, family: &mut Family<'_>) {
-    for (name, breaker) in &scrape.breakers {
+    for Guard { name, breaker, .. } in scrape.breakers.iter().copied() {
         for step in Move::ALL {
             let labels = [
-                ("breaker", *name),
+                ("breaker", &**name),
                 ("from", step.from().as_str()),
                 ("to", step.to().as_str()),
                 ("reason", step.reason()),
@@ -225,7 +296,7 @@ fn breaker_transitions(scrape: &Scrape<'_>, family: &mut Family<'_>) {
 }
 
 fn breaker_outcomes(scrape: &Scrape<'_>, family: &mut Family<'_>) {
-    for (name, breaker) in &scrape.breakers {
+    for Guard { name, breaker, .. } in scrape.breakers.iter().copied() {
         let totals = breaker.totals();
         for (outcome, count) in
             [("success", totals.success), ("failure", totals.failure), ("neutral", totals.neutral)]
@@ -259,9 +330,27 @@ impl Family<'_> {
         labels: &[(&str, &str)],
         read: fn(&Totals) -> u64,
     ) {
-        for (name, breaker) in &scrape.breakers {
-            let labels = [&[("breaker", *name)], labels].concat();
-            self.sample(&labels, read(&breaker.totals()));
+        for guard in &scrape.breakers {
+            let labels = [&[("breaker", &*guard.name)], labels].concat();
+            self.sample(&labels, read(&guard.breaker.totals()));
+        }
+    }
+
+    fn per_target(
+        &mut self,
+        scrape: &Scrape<'_>,
+        labels: &[(&str, &str)],
+        read: impl Fn(&Reached<'_>) -> u64,
+    ) {
+        for target in &scrape.targets {
+            let labels = [&[("target", target.name)], labels].concat();
+            self.sample(&labels, read(target));
+        }
+    }
+
+    fn per_service(&mut self, scrape: &Scrape<'_>, slot: Retries) {
+        for (name, tally) in &scrape.services {
+            self.sample(&[("service", name)], tally.sum(slot as usize));
         }
     }
 }
@@ -312,7 +401,7 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::tests::{exchange, reset};
+    use super::super::view::tests::{exchange, guard, reset};
     use super::*;
     use crate::breaker::Core;
     use crate::breaker::outcome::Ending;
@@ -332,10 +421,17 @@ mod tests {
         exchange(&breaker, Ending::Answered(200), now);
         exchange(&breaker, Ending::Answered(500), now);
         exchange(&breaker, Ending::Answered(200), now);
+        let guard = guard(&breaker);
+        let (service, target) = (ServiceTally::new(1), TargetTally::new(1));
+        (1..=2).for_each(|slot| service.add(&core, slot - 1, slot as u64));
+        (1..=4).for_each(|slot| target.add(&core, slot - 1, slot as u64));
         let scrape = Scrape {
             process: &process,
             routes: vec![("GET /a\"b\\c\nd", &tally)],
-            breakers: vec![("GET /users", &breaker)],
+            services: vec![("GET /users#user".to_owned(), &service)],
+            targets: vec![Reached { name: "users:80", tally: &target, addresses: 2 }],
+            names: vec![("users", 7)],
+            breakers: vec![&guard],
             generation: 3,
             last_reload_success: 1,
             log_lines_dropped: 0,

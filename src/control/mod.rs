@@ -11,7 +11,7 @@ pub mod admin;
 mod door;
 pub mod events;
 pub mod metrics;
-mod names;
+pub mod names;
 pub mod plane;
 mod ports;
 pub mod reload;
@@ -38,6 +38,7 @@ use crate::worker::{Crew, Plan};
 use admin::Token;
 use door::Door;
 use events::{Event, Handlers};
+use names::Names;
 use plane::{Order, Parts, Plane};
 use ports::Ports;
 use reload::{Compiled, Reloader};
@@ -99,6 +100,14 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, StartError> {
 
 /// Starts a proxy inside this process, on the runtime of the control plane.
 pub async fn start(config: Config, source: Source) -> Result<Running, StartError> {
+    start_with(config, source, Names::of_system()).await
+}
+
+async fn start_with(
+    config: Config,
+    source: Source,
+    names: Arc<Names>,
+) -> Result<Running, StartError> {
     let began = clock::now();
     let signals = signals::install()
         .map_err(|error| StartError(format!("cannot install signal handlers: {error}")))?;
@@ -106,7 +115,7 @@ pub async fn start(config: Config, source: Source) -> Result<Running, StartError
 
     let cores = cores(config.workers);
     let registry = Registry::new(cores);
-    let names = names::resolve(&config, None).await;
+    let _ = names.resolve(&config).await;
     let compiled = Compiled::new(&config, 1, &registry, &names, Tallies::default());
     let handlers = Handlers::of_config(&config);
     registry.commit(compiled.draft);
@@ -129,6 +138,7 @@ pub async fn start(config: Config, source: Source) -> Result<Running, StartError
     let plane = Plane::new(Parts {
         live,
         registry,
+        names,
         process,
         driver,
         orders: sender,
@@ -136,6 +146,7 @@ pub async fn start(config: Config, source: Source) -> Result<Running, StartError
         handlers,
     });
     signals.obey(&plane);
+    tokio::spawn(names::keep(Arc::clone(&plane.names), plane.orders.clone()));
     tokio::spawn(events::watch(Arc::clone(&plane), notices));
     let admin_address = door.as_ref().map(|(_, address, _)| *address);
     let mut token = Token::new(None);
@@ -233,13 +244,21 @@ impl Running {
     /// Serves until it is told to stop, by a signal or by [`Plane::stop`], and has drained.
     pub async fn serve_until_signal(mut self) {
         while let Some(order) = self.orders.recv().await {
-            let Order::Reload(reply) = order else { break };
+            let reply = match order {
+                Order::Reload(reply) => reply,
+                Order::Lead(moved) => {
+                    self.reloader.crew.lead(&moved);
+                    continue;
+                }
+                Order::Stop => break,
+            };
             // Whoever has asked until now gets what is read from now on.
             let mut replies = vec![reply];
             let mut stop = false;
             while let Ok(order) = self.orders.try_recv() {
                 match order {
                     Order::Reload(reply) => replies.push(reply),
+                    Order::Lead(moved) => self.reloader.crew.lead(&moved),
                     Order::Stop => stop = true,
                 }
             }

@@ -12,9 +12,11 @@ use std::task::Poll;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use super::events::{Event, Handlers};
+use super::names::Names;
 use super::reload::Verdict;
 use crate::breaker::registry::Registry;
 use crate::stats::Process;
+use crate::table::Moved;
 use crate::table::live::Live;
 
 /// Transitions that a slow subscriber may lag behind before it loses the oldest.
@@ -27,6 +29,8 @@ pub struct Plane {
     pub live: Arc<Live>,
     /// Breaker memories.
     pub registry: Registry,
+    /// Where host names lead.
+    pub names: Arc<Names>,
     /// Process counters.
     pub process: Arc<Process>,
     /// The driver the workers run on.
@@ -48,6 +52,8 @@ pub struct Plane {
 pub enum Order {
     /// Reload, and tell the verdict to whoever waits for it.
     Reload(Option<oneshot::Sender<Verdict>>),
+    /// Tell the cores that names lead elsewhere.
+    Lead(Arc<[Moved]>),
     /// Drain and end.
     Stop,
 }
@@ -59,6 +65,8 @@ pub struct Parts {
     pub live: Arc<Live>,
     /// See [`Plane::registry`].
     pub registry: Registry,
+    /// See [`Plane::names`].
+    pub names: Arc<Names>,
     /// See [`Plane::process`].
     pub process: Arc<Process>,
     /// See [`Plane::driver`].
@@ -78,6 +86,7 @@ impl Plane {
         Arc::new(Self {
             live: parts.live,
             registry: parts.registry,
+            names: parts.names,
             process: parts.process,
             driver: parts.driver,
             orders: parts.orders,

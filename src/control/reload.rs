@@ -7,7 +7,6 @@
 //! Owns what a reload changes: the crew's addresses, the running configuration, the admin token,
 //! route counters.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use serde::Serialize;
 
 use super::admin::Token;
 use super::events::Handlers;
-use super::names::{self, Names};
+use super::names::Names;
 use super::plane::Plane;
 use super::ports::Ports;
 use super::secrets;
@@ -43,7 +42,7 @@ pub struct Reloader {
     pub source: Source,
     /// The configuration that is served.
     pub config: Config,
-    /// Route counters by name.
+    /// Counters by name.
     pub tallies: Tallies,
     /// What the admin API asks for.
     pub(super) token: Token,
@@ -100,6 +99,7 @@ impl Reloader {
             Ok(verdict) => verdict,
             Err(refused) => Verdict::Refused(refused),
         };
+        self.plane.names.retain(&self.config);
         self.plane.reloaded(&verdict);
         verdict.log(self.plane.live.current().generation);
         verdict
@@ -109,18 +109,15 @@ impl Reloader {
         let begun = clock::now();
         let Wanted { config, token, text, warnings } = Wanted::read(&self.source, &self.config)?;
         let name = self.source.to_string();
-        let serving = self.plane.live.current();
-        let names = names::resolve(&config, Some(&serving)).await;
-        let generation = serving.generation + 1;
-        drop(serving);
+        let moved = self.plane.names.resolve(&config).await;
+        self.crew.lead(&moved.into());
+        let generation = self.plane.live.current().generation + 1;
 
-        let mut compiled = Compiled::new(&config, generation, &self.plane.registry, &names, {
-            self.tallies.clone()
-        });
+        let Plane { registry, names, .. } = &*self.plane;
+        let compiled = Compiled::new(&config, generation, registry, names, self.tallies.next());
         if config.listen != self.config.listen {
             self.listen(&config.listen).map_err(|no| no.refused(&name, &text))?;
         }
-        compiled.forget_absent();
         self.plane.set_handlers(Handlers::of_config(&config));
         self.plane.live.publish(compiled.table);
         self.plane.registry.commit(compiled.draft);
@@ -234,12 +231,6 @@ impl Compiled {
         let kept = Kept { breakers: registry, draft: &mut draft, tallies: &mut tallies };
         let table = compile(config, generation, kept, |host, port| names.addresses(host, port));
         Self { table, draft, tallies }
-    }
-
-    /// Forgets the counters of routes that this table does not have.
-    fn forget_absent(&mut self) {
-        let present: BTreeSet<&str> = self.table.routes.iter().map(|it| &*it.name).collect();
-        self.tallies.retain(|name| present.contains(name));
     }
 }
 

@@ -9,7 +9,8 @@ use serde::Serialize;
 use crate::breaker::Breaker;
 use crate::breaker::circuit::State;
 use crate::clock::Now;
-use crate::table::Table;
+use crate::config::Scope;
+use crate::table::{Guard, Table};
 
 /// `GET /breakers`.
 #[derive(Debug, Serialize)]
@@ -74,7 +75,7 @@ impl Counts {
 /// Every breaker of `table`.
 #[must_use]
 pub fn listing(table: &Table, now: Now) -> Listing<'_> {
-    let breakers = table.breakers.iter().map(|it| view(&it.name, &it.breaker, now)).collect();
+    let breakers = table.breakers.iter().map(|it| view(it, now)).collect();
     Listing { breakers }
 }
 
@@ -82,17 +83,28 @@ pub fn listing(table: &Table, now: Now) -> Listing<'_> {
 #[must_use]
 pub fn one<'t>(table: &'t Table, name: &str, now: Now) -> Option<View<'t>> {
     let found = table.breakers.iter().find(|it| *it.name == *name)?;
-    Some(view(&found.name, &found.breaker, now))
+    Some(view(found, now))
 }
 
-fn view<'t>(name: &'t str, breaker: &Breaker, now: Now) -> View<'t> {
+/// The word for what a breaker watches.
+#[must_use]
+pub const fn scope(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Route => "route",
+        Scope::Service => "service",
+        Scope::Target => "target",
+    }
+}
+
+fn view(guard: &Guard, now: Now) -> View<'_> {
+    let breaker = &guard.breaker;
     let word = breaker.word();
     let state = breaker.state(now);
     let remaining_ms = if state == State::Open { breaker.remaining_ms(now) } else { 0 };
     let state_ms = breaker.since().map(|since| now.since(since).as_millis());
     View {
-        name,
-        scope: "route",
+        name: &guard.name,
+        scope: scope(guard.scope),
         state: state.as_str(),
         effective: state.as_str(),
         forced: "none",
@@ -113,6 +125,7 @@ pub(super) mod tests {
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::super::events::Handlers;
+    use super::super::names::Names;
     use super::super::plane::{Order, Parts, Plane};
     use super::*;
     use crate::breaker::memory::Memory;
@@ -120,7 +133,8 @@ pub(super) mod tests {
     use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
     use crate::breaker::registry::Registry;
     use crate::breaker::{Core, Verdict};
-    use crate::config::Config;
+    use crate::config::{Config, RetryAfter};
+    use crate::http1::answer::{Rendered, Say};
     use crate::stats::Process;
     use crate::table::live::Live;
     use crate::table::sample;
@@ -133,6 +147,7 @@ pub(super) mod tests {
         let plane = Plane::new(Parts {
             live: Live::new(sample::table(1, config.http.routes.clone()), 1),
             registry: Registry::new(1),
+            names: Names::of_system(),
             process: Arc::new(Process::new(1)),
             driver: "io_uring".to_owned(),
             orders,
@@ -163,6 +178,21 @@ pub(super) mod tests {
         Breaker::new(policy.clone(), Arc::new(Memory::new(&policy, 1)))
     }
 
+    /// `breaker` as that of route `GET /users`.
+    pub(crate) fn guard(breaker: &Breaker) -> Guard {
+        let answer = || Rendered::new(503, Say::Text("no"), "");
+        Guard {
+            name: "GET /users".into(),
+            route: "GET /users".into(),
+            scope: Scope::Route,
+            breaker: breaker.clone(),
+            timeout: None,
+            timeout_answer: answer(),
+            refusal: answer(),
+            retry_after: RetryAfter::Send,
+        }
+    }
+
     /// Sends a request that ends so; true when it was refused.
     pub(crate) fn exchange(breaker: &Breaker, ending: Ending, now: Now) -> bool {
         match breaker.admit(&Core::claim(0), now).0 {
@@ -180,7 +210,7 @@ pub(super) mod tests {
         let now = Now::from_millis(1_000);
         exchange(&breaker, Ending::Answered(200), now);
         exchange(&breaker, Ending::ClientGone, now);
-        let fresh = serde_json::to_value(view("GET /users", &breaker, now)).unwrap();
+        let fresh = serde_json::to_value(view(&guard(&breaker), now)).unwrap();
         let expected = serde_json::json!({
             "name": "GET /users", "scope": "route", "state": "closed", "effective": "closed",
             "override": "none", "mode": "enforce", "epoch": 1,
@@ -194,7 +224,7 @@ pub(super) mod tests {
         exchange(&breaker, Ending::Unreachable, now);
         let later = Now::from_millis(4_000);
         assert!(exchange(&breaker, Ending::Answered(200), later));
-        let open = serde_json::to_value(view("GET /users", &breaker, later)).unwrap();
+        let open = serde_json::to_value(view(&guard(&breaker), later)).unwrap();
         assert_eq!(open["state"], "open");
         assert_eq!(open["remaining_ms"], 7_000);
         assert_eq!(open["state_ms"], 3_000);
@@ -209,7 +239,7 @@ pub(super) mod tests {
         exchange(&breaker, Ending::Answered(500), Now::from_millis(1_000));
         let before = breaker.word();
         let now = Now::from_millis(20_000);
-        let shown = serde_json::to_value(view("GET /users", &breaker, now)).unwrap();
+        let shown = serde_json::to_value(view(&guard(&breaker), now)).unwrap();
         assert_eq!((&shown["state"], &shown["remaining_ms"]), (&"closed".into(), &0.into()));
         assert_eq!(breaker.word(), before);
     }

@@ -6,27 +6,26 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
-use std::rc::Rc;
 use std::time::Duration;
 
+use super::balance::{self, Core, Refused};
+use super::call::{Call, limit_of};
 use super::client::Client;
 use super::means::{Means, Verdict, View};
-use super::patience::Limit;
-use crate::breaker;
+use super::patience::{self, Limit};
 use crate::clock::Now;
-use crate::config::{HostHeader, Merge, RetryAfter, TemplateQuery};
+use crate::config::{HostHeader, Merge, TemplateQuery};
 use crate::http1::answer::Rendered;
 use crate::http1::field::Fields;
 use crate::http1::framing::Framing;
-use crate::http1::head::{Asked, Request};
+use crate::http1::head::{self, Asked, Request};
 use crate::http1::rewrite::{self, Origin, Passage, Writer};
 use crate::http1::upgrade::Upgrade;
 use crate::rt::buffer::{Buf, Fit};
 use crate::stats::Count;
 use crate::table::matcher::{Captures, Match};
 use crate::table::spelling;
-use crate::table::{Piece, Route, RouteBreaker, RouteIx, Service, Target};
-use crate::upstream::pool::Pool;
+use crate::table::{Endpoint, Guard, Piece, Route, RouteIx, Service};
 
 /// A request that goes on.
 pub(super) struct Chosen<'v> {
@@ -46,20 +45,8 @@ pub(super) struct Chosen<'v> {
     pub(super) repeat: Repeat,
     /// Whether another protocol is asked for.
     pub(super) upgrade: Upgrade,
-}
-
-/// A request to one service, ready to be sent.
-pub(super) struct Call<'v> {
-    /// The service.
-    pub(super) service: &'v Service,
-    /// Where it answers.
-    pub(super) target: &'v Target,
-    /// This core's connections to it.
-    pub(super) pool: &'v Rc<Pool>,
-    /// The head, and behind it as much of the body as is there.
-    pub(super) out: Buf,
-    /// By when the response must have ended, and what the client is told otherwise.
-    pub(super) limit: Option<Limit<'v>>,
+    /// The head as the client sent it, where another URL may have to be written from it.
+    pub(super) head: Option<Buf>,
 }
 
 /// Whether a request may be sent again when nothing came back (RFC 9110 §9.2.2).
@@ -114,23 +101,28 @@ pub(super) fn choose<'v>(
     };
     let fields = means.fields.borrow();
     let message = Message { head, bytes, path, captures: &captures, fields: &fields };
+    let core = Core { means, view, now };
+    let late = &answers.gateway_timeout;
     let call = |service: &'v Service| {
-        let target = view.table.target(service.target);
-        let limit = limit(service, guard, &answers.gateway_timeout, now);
-        let out = message.compose(service, target, client.address(), passage);
-        let pool = view.pools.get(service.target.at());
-        pool.map(|pool| Call { service, target, pool, out, limit })
+        let whole = limit(service, guard, late, now);
+        Call::begin(&core, service, whole, &message, client.address(), passage)
     };
     let no_room = || Refusal { route: Some(route), ..Refusal::plain(&answers.no_room) };
     let mut calls = services.iter().filter_map(call);
     let first = calls.next().ok_or_else(no_room)?;
+    if let (Passage::Relayed, Some(Refused { answer, retry_after_s })) = (passage, first.refused) {
+        let retry_after_s = retry_after_s.map(|seconds| seconds.get().into());
+        return Err(Refusal { answer, retry_after_s, route: Some(route), count: None });
+    }
+    let others = calls.collect();
     let method = head.method.of_bytes(bytes);
     Ok(Chosen {
         route,
         verdict,
         call: first,
-        others: calls.collect(),
+        others,
         passage,
+        head: services.iter().any(Service::may_move).then(|| copied(head, bytes)),
         asked: if method == b"HEAD" { Asked::Head } else { Asked::Body },
         repeat: match method {
             b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE" => Repeat::Idempotent,
@@ -189,49 +181,56 @@ fn admit<'v>(
     view: &'v View,
     route: &'v Route,
     now: Now,
-) -> Result<(Verdict<'v>, Option<&'v RouteBreaker>), Refusal<'v>> {
-    let Some(ix) = route.breaker else {
-        return Ok((Verdict { means, view, ticket: None }, None));
-    };
-    let guard = view.table.breaker(ix);
-    let (verdict, transition) = guard.breaker.admit(&means.core, now);
-    if let Some(transition) = transition {
-        means.report(view, ix, transition);
-    }
-    match verdict {
-        breaker::Verdict::Admit(ticket) => {
-            Ok((Verdict { means, view, ticket: Some((ticket, ix)) }, Some(guard)))
-        }
-        breaker::Verdict::Refuse { remaining_ms } => {
-            let retry_after_s = match guard.retry_after {
-                RetryAfter::Send => Some(remaining_ms.div_ceil(1000).max(1)),
-                RetryAfter::Omit => None,
-            };
-            Err(Refusal { answer: &guard.refusal, retry_after_s, route: Some(route), count: None })
-        }
-    }
+) -> Result<(Verdict<'v>, Option<&'v Guard>), Refusal<'v>> {
+    balance::admit(means, view, route.breaker, now).map_err(|refused| {
+        let Refused { answer, retry_after_s } = refused;
+        let retry_after_s = retry_after_s.map(|seconds| seconds.get().into());
+        Refusal { answer, retry_after_s, route: Some(route), count: None }
+    })
 }
 
 /// The nearer of the service's and the breaker's time limits.
 fn limit<'v>(
     service: &Service,
-    guard: Option<&'v RouteBreaker>,
+    guard: Option<&'v Guard>,
     late: &'v Rendered,
     now: Now,
 ) -> Option<Limit<'v>> {
     let at = |span: Duration| now.after(span);
     let own = service.timeout.map(|span| Limit { due: at(span), answer: late });
-    let route = guard.and_then(|guard| {
-        guard.timeout.map(|span| Limit { due: at(span), answer: &guard.timeout_answer })
-    });
-    match (own, route) {
-        (Some(own), Some(route)) => Some(if own.due < route.due { own } else { route }),
-        (own, route) => own.or(route),
-    }
+    patience::nearer(own, limit_of(guard, now))
+}
+
+/// The head as it came.
+fn copied(head: &Request, bytes: &[u8]) -> Buf {
+    let mut copy = Buf::sized(head.len);
+    let _ = copy.put(bytes.get(..head.len).unwrap_or_default());
+    copy
+}
+
+/// What comes before the fields of the request for the URL that `call` goes to now; `head` is the
+/// head as the client sent it. Read anew: what was found in it the first time is gone. `None`: it
+/// reads otherwise now, which it does not.
+#[cold]
+pub(super) fn front(means: &Means, view: &View, call: &Call<'_>, head: &Buf) -> Option<Buf> {
+    let bytes = head.filled();
+    let limits = &view.table.limits;
+    let bounds =
+        head::Bounds { bytes: bytes.len(), fields: limits.headers, target: limits.uri_bytes };
+    let head = head::request(bytes, &bounds, &mut means.fields.borrow_mut()).ok()??;
+    let (fields, path) = (means.fields.borrow(), head.path.of_bytes(bytes));
+    let mut captures = Captures::default();
+    find(view, &head, bytes, path, &mut captures).ok()?;
+    let message = Message { head: &head, bytes, path, captures: &captures, fields: &fields };
+    // The fields are not wanted: they are as they were. One writer of heads is enough.
+    let to = call.endpoint;
+    let (mut out, front) = message.compose(view, call.service, to, b"", Passage::Relayed);
+    out.truncate(front);
+    Some(out)
 }
 
 /// A request as it came.
-struct Message<'a> {
+pub(super) struct Message<'a> {
     head: &'a Request,
     bytes: &'a [u8],
     path: &'a [u8],
@@ -243,49 +242,66 @@ struct Message<'a> {
 const ADDED: usize = 256;
 
 impl Message<'_> {
-    /// The head for `service`.
-    fn compose(&self, service: &Service, target: &Target, client: &[u8], passage: Passage) -> Buf {
+    /// The head for `endpoint` of `service`, and where in it the fields begin.
+    pub(super) fn compose(
+        &self,
+        view: &View,
+        service: &Service,
+        endpoint: &Endpoint,
+        client: &[u8],
+        passage: Passage,
+    ) -> (Buf, usize) {
         let host = self.head.host.of_bytes(self.bytes);
         let origin = Origin { client, host };
-        // A capture may be named more than once: each time it is at most the whole path, and in a
-        // query each byte of it at most an escape.
-        let room = self.head.len
-            + service.literal_bytes
-            + service.pieces.len() * self.path.len() * 3
-            + host.len() * 2
-            + target.line_end.len()
-            + ADDED;
-        let mut out = Buf::sized(room);
+        let mut out = Buf::sized(self.room(view, endpoint));
+        let mut front = 0;
         let fit = out.fill(|place| {
             let mut writer = Writer::new(place);
-            writer.put(self.head.method.of_bytes(self.bytes));
-            writer.put(b" ");
-            self.target(&mut writer, service);
-            match service.host_header {
-                HostHeader::Client if !host.is_empty() => {
-                    writer.put(b" HTTP/1.1\r\nhost: ");
-                    writer.put(host);
-                    writer.put(b"\r\n");
-                }
-                HostHeader::Client | HostHeader::Target => writer.put(&target.line_end),
-            }
+            self.front(&mut writer, view, service, endpoint);
+            front = writer.written();
             let upgrade = self.head.upgrade;
-            rewrite::request_fields(
-                &mut writer,
-                self.fields,
-                self.bytes,
-                &origin,
-                passage,
-                upgrade,
-            );
+            let (fields, bytes) = (self.fields, self.bytes);
+            rewrite::request_fields(&mut writer, fields, bytes, &origin, passage, upgrade);
             writer.finish()
         });
         debug_assert_eq!(fit, Fit::Whole, "room is an upper bound");
-        out
+        (out, front)
     }
 
-    fn target(&self, writer: &mut Writer<'_>, service: &Service) {
-        for piece in &service.pieces {
+    /// No head for `endpoint` is longer.
+    fn room(&self, view: &View, endpoint: &Endpoint) -> usize {
+        // A capture may be named more than once: each time it is at most the whole path, and in a
+        // query each byte of it at most an escape.
+        self.head.len
+            + endpoint.literal_bytes
+            + endpoint.pieces.len() * self.path.len() * 3
+            + self.head.host.of_bytes(self.bytes).len() * 2
+            + view.table.target(endpoint.target).line_end.len()
+            + ADDED
+    }
+
+    /// The request line and the `Host` line.
+    #[inline]
+    fn front(&self, writer: &mut Writer<'_>, view: &View, service: &Service, to: &Endpoint) {
+        let host = self.head.host.of_bytes(self.bytes);
+        writer.put(self.head.method.of_bytes(self.bytes));
+        writer.put(b" ");
+        self.target(writer, to);
+        match service.host_header {
+            HostHeader::Client if !host.is_empty() => {
+                writer.put(b" HTTP/1.1\r\nhost: ");
+                writer.put(host);
+                writer.put(b"\r\n");
+            }
+            HostHeader::Client | HostHeader::Target => {
+                writer.put(&view.table.target(to.target).line_end);
+            }
+        }
+    }
+
+    #[inline]
+    fn target(&self, writer: &mut Writer<'_>, endpoint: &Endpoint) {
+        for piece in &endpoint.pieces {
             match piece {
                 Piece::Literal(literal) => writer.put(literal),
                 Piece::Capture(nth) => writer.put(self.captures.get(*nth, self.path)),
@@ -295,7 +311,7 @@ impl Message<'_> {
             }
         }
         let query = self.head.query.of_bytes(self.bytes);
-        match (query, service.query) {
+        match (query, endpoint.query) {
             ([b'?', rest @ ..], TemplateQuery::Present) => {
                 writer.put(b"&");
                 writer.put(rest);

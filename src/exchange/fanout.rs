@@ -13,15 +13,18 @@ use std::io::Write;
 
 use futures_util::future::join_all;
 
-use super::choose::{Call, Chosen, Repeat};
+use super::balance::Refused;
+use super::call::Call;
+use super::choose::{Chosen, Repeat};
 use super::client::Client;
-use super::fault::{Failure, Fault};
-use super::forward;
-use super::means::{Means, View};
+use super::fault::{Failure, Fault, Sent};
+use super::forward::{self, Fresh};
+use super::means::{Means, Verdict, View};
 use super::merge::{Answer, Merged, Part, Reply, Response, merge};
 use super::patience::Patience;
 use super::receive;
 use super::relay::{Done, Rest};
+use super::retry::Again;
 use super::waiting::Waiting;
 use crate::breaker::outcome::Ending;
 use crate::clock::{self, Now};
@@ -55,12 +58,15 @@ pub(super) async fn fan_out<'v>(
     let until = limits.filter_map(|call| call.limit).map(|limit| limit.due).min();
     let body = whole_body(client, chosen.route, until, expect).await?;
     let first = std::iter::once(&mut chosen.call);
-    let watched = client.stream.watched();
-    let exchange = Exchange { means, view, route: chosen.route, client: watched, body: &body };
-    let (asked, repeat) = (chosen.asked, chosen.repeat);
+    let (route, repeat, stream) = (chosen.route, chosen.repeat, &client.stream);
+    let again = Again { means, view, route, repeat, client: stream };
+    let (asked, head, verdict) = (chosen.asked, chosen.head.as_ref(), &chosen.verdict);
+    let watched = stream.watched();
+    let exchange =
+        Exchange { means, view, route, client: watched, body: &body, again, verdict, head };
     let calls = first.chain(&mut chosen.others);
-    let fetched = join_all(calls.map(|call| exchange.fetch(call, asked, repeat))).await;
-    if fetched.iter().any(|fetched| matches!(fetched, Err(Fault::ClientGone))) {
+    let fetched = join_all(calls.map(|call| exchange.fetch(call, asked))).await;
+    if fetched.iter().any(|fetched| matches!(fetched, Err(Miss::Fault(Fault::ClientGone)))) {
         return Err(Fault::ClientGone.into());
     }
     let calls = std::iter::once(&chosen.call).chain(&chosen.others);
@@ -75,7 +81,7 @@ pub(super) async fn fan_out<'v>(
     let merged = merge(&parts);
     let ending = match &merged {
         Merged::Response(response) => Ending::Answered(response.status),
-        Merged::Failure(_) => first_fault(&parts, &fetched).ending(),
+        Merged::Failure(_) => first_miss(&parts, &fetched).ending(),
         Merged::Conflict(_) => Ending::Conflict,
     };
     let now = clock::now();
@@ -93,7 +99,13 @@ pub(super) async fn fan_out<'v>(
         }
         Merged::Response(_) | Merged::Conflict(_) => &view.table.answers.internal,
     };
-    let next = client.answer(means, answer, None, chosen.route.timeouts.body).await;
+    let retry_after_s = match first_miss(&parts, &fetched) {
+        Miss::Refused(refused) if std::ptr::eq(refused.answer, answer) => {
+            refused.retry_after_s.map(|seconds| seconds.get().into())
+        }
+        Miss::Refused(_) | Miss::Fault(_) => None,
+    };
+    let next = client.answer(means, answer, retry_after_s, chosen.route.timeouts.body).await;
     Ok(Done { status: answer.status(), next, rest: Rest::Dirty, at: now })
 }
 
@@ -104,23 +116,44 @@ struct Fetched {
     body: Vec<u8>,
 }
 
-fn reply<'a>(view: &'a View, call: &Call<'a>, fetched: &'a Result<Fetched, Fault>) -> Reply<'a> {
+/// Why a service gave nothing.
+#[derive(Clone, Copy)]
+enum Miss<'v> {
+    /// It failed.
+    Fault(Fault),
+    /// Its breaker let nothing through.
+    Refused(Refused<'v>),
+}
+
+impl Miss<'_> {
+    const fn ending(self) -> Ending {
+        match self {
+            Self::Fault(fault) => fault.ending(),
+            Self::Refused(_) => Ending::Refused,
+        }
+    }
+}
+
+type Fetch<'v> = Result<Fetched, Miss<'v>>;
+
+fn reply<'a>(view: &'a View, call: &Call<'a>, fetched: &'a Fetch<'a>) -> Reply<'a> {
     match fetched {
         Ok(Fetched { status, headers, body }) => {
             Reply::Answer(Answer { status: *status, headers, body })
         }
-        Err(fault) => {
+        Err(Miss::Refused(refused)) => Reply::Failure(refused.answer),
+        Err(Miss::Fault(fault)) => {
             let limit = call.limit.map(|limit| limit.answer);
             Reply::Failure(fault.answer(&view.table, limit).unwrap_or(&view.table.answers.internal))
         }
     }
 }
 
-/// The fault that stands for the whole exchange: of the first service that takes part in it.
-fn first_fault(parts: &[Part<'_>], fetched: &[Result<Fetched, Fault>]) -> Fault {
-    let faults = parts.iter().zip(fetched).filter(|(part, _)| part.merge == Merge::Union);
-    let first = faults.filter_map(|(_, fetched)| fetched.as_ref().err()).next();
-    first.copied().unwrap_or(Fault::CutShort)
+/// What stands for the whole exchange: of the first service that takes part in it.
+fn first_miss<'v>(parts: &[Part<'_>], fetched: &[Fetch<'v>]) -> Miss<'v> {
+    let misses = parts.iter().zip(fetched).filter(|(part, _)| part.merge == Merge::Union);
+    let first = misses.filter_map(|(_, fetched)| fetched.as_ref().err()).next();
+    first.copied().unwrap_or(Miss::Fault(Fault::CutShort))
 }
 
 struct Exchange<'a, 'v> {
@@ -129,34 +162,69 @@ struct Exchange<'a, 'v> {
     route: &'v Route,
     client: Watched,
     body: &'a [u8],
+    again: Again<'a, 'v>,
+    verdict: &'a Verdict<'v>,
+    head: Option<&'a Buf>,
 }
 
 impl<'v> Exchange<'_, 'v> {
-    async fn fetch(
-        &self,
-        call: &mut Call<'v>,
-        asked: Asked,
-        repeat: Repeat,
-    ) -> Result<Fetched, Fault> {
-        let now = clock::now();
+    /// Asks one service, as often as its `retry` says.
+    async fn fetch(&self, call: &mut Call<'v>, asked: Asked) -> Fetch<'v> {
+        if let Some(refused) = call.refused {
+            return Err(Miss::Refused(refused));
+        }
         let head = std::mem::replace(&mut call.out, Buf::sized(0));
-        let mut out = self.message(&head, repeat);
-        let mut leased = forward::lease(self.means, self.route, call, now).await?;
+        let mut out = self.message(&head, self.again.repeat);
+        let mut fresh = Fresh::No;
+        loop {
+            let (fetched, back) = self.attempt(call, asked, out, &mut fresh).await;
+            out = back;
+            let goes_on = match &fetched {
+                Ok(fetched) => self.again.after_status(call, self.verdict, fetched.status),
+                Err(fault) => self.again.after(call, self.verdict, *fault, Sent::Nothing),
+            };
+            if goes_on {
+                out = self.again.readdressed(call, out, self.head).map_err(Miss::Fault)?;
+                continue;
+            }
+            let ending = match &fetched {
+                Ok(fetched) => Ending::Answered(fetched.status),
+                Err(fault) => fault.ending(),
+            };
+            call.verdict.settle(ending, clock::now());
+            return fetched.map_err(Miss::Fault);
+        }
+    }
+
+    /// One attempt; the request comes back, to be sent again.
+    async fn attempt(
+        &self,
+        call: &Call<'v>,
+        asked: Asked,
+        mut out: Buf,
+        fresh: &mut Fresh,
+    ) -> (Result<Fetched, Fault>, Buf) {
         let silence = self.route.timeouts.response;
         let patience = Patience { silence, limit: call.limit, client: self.client };
         loop {
-            let Some(stream) = leased.stream() else { return Err(Fault::CutShort) };
+            let now = clock::now();
+            let leased = match forward::lease(self.means, self.route, call, now, *fresh).await {
+                Ok(leased) => leased,
+                Err(fault) => return (Err(fault), out),
+            };
+            // From now on a parked connection, which may be stale, would be one attempt too many.
+            *fresh = Fresh::Yes;
+            let Some(stream) = leased.stream() else { return (Err(Fault::CutShort), out) };
             patience.arm(stream, clock::now());
             // A peer that closes while it is written to may have answered before: reading tells.
             (_, out) = stream.write(out).await;
             match self.answer(leased, asked, &patience).await {
-                Err((Fault::Stale, From::Pool)) if repeat == Repeat::Idempotent => {
+                Err((Fault::Stale, From::Pool)) if self.again.repeat == Repeat::Idempotent => {
                     self.means.process.count(&self.means.core, Count::Retried);
-                    leased = forward::dial(self.means, self.route, call).await?;
                 }
                 // Nothing came back on a connection that was fresh: it was not the pool's fault.
-                Err((Fault::Stale, From::Dial)) => return Err(Fault::CutShort),
-                answered => return answered.map_err(|(fault, _)| fault),
+                Err((Fault::Stale, From::Dial)) => return (Err(Fault::CutShort), out),
+                answered => return (answered.map_err(|(fault, _)| fault), out),
             }
         }
     }

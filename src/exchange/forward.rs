@@ -11,13 +11,15 @@ use std::cell::Cell;
 use futures_util::future::join;
 
 use super::Next;
-use super::choose::{Call, Chosen, Repeat};
+use super::call::Call;
+use super::choose::{Chosen, Repeat};
 use super::client::{Client, Manner};
-use super::fault::{Failure, Fault};
+use super::fault::{Failure, Fault, Sent};
 use super::means::{Means, View};
 use super::patience::Patience;
 use super::receive::{self, Received};
 use super::relay::{Done, Line, Progress, Relay, Rest};
+use super::retry::Again;
 use super::tunnel::Tunnel;
 use super::upload::Upload;
 use super::waiting::Waiting;
@@ -56,13 +58,25 @@ pub(super) async fn forward<'v>(
     }
     let whole = upload.body.is_over();
     let repeat = if whole { chosen.repeat } else { Repeat::Never };
-    let mut leased = lease(means, route, &chosen.call, now).await?;
-    let patience = Patience {
-        silence: route.timeouts.response,
-        limit: chosen.call.limit,
-        client: client.stream().watched(),
-    };
+    let again = Again { means, view, route, repeat, client: client.stream() };
+    let mut fresh = Fresh::No;
     loop {
+        let leased = match lease(means, route, &chosen.call, now, fresh).await {
+            Ok(leased) => leased,
+            Err(fault) => {
+                if again.after(&mut chosen.call, &chosen.verdict, fault, Sent::Nothing) {
+                    out = again.readdressed(&mut chosen.call, out, chosen.head.as_ref())?;
+                    fresh = Fresh::Yes;
+                    continue;
+                }
+                return Err(fault.into());
+            }
+        };
+        let patience = Patience {
+            silence: route.timeouts.response,
+            limit: chosen.call.limit,
+            client: client.stream().watched(),
+        };
         let from = leased.from;
         let request = Cell::new(if whole { Progress::Whole } else { Progress::Running });
         if let Some(stream) = leased.stream() {
@@ -75,33 +89,52 @@ pub(super) async fn forward<'v>(
             Upgrade::No => &[],
             Upgrade::Asked => upgrade::offered(out.filled()),
         };
-        let exchange =
-            Exchange { means, view, client: &client, patience, request: &request, offered };
+        let (client, request, again) = (&client, &request, &again);
+        let exchange = Exchange { means, view, client, patience, request, offered, again };
         let relayed = if whole {
             exchange.response(*manner, Line::Own(leased), chosen).await
         } else {
             let relayed = exchange.both_ways(*manner, &leased, chosen, &mut upload).await;
-            if let (Ok(Done { rest: Rest::Clean, at, .. }), Progress::Whole) =
+            if let (Ok(Some(Done { rest: Rest::Clean, at, .. })), Progress::Whole) =
                 (&relayed, request.get())
             {
                 leased.park(*at);
             }
             relayed
         };
+        // From now on a parked connection, which may be stale, would be one attempt too many.
+        fresh = Fresh::Yes;
         match relayed {
+            Ok(Some(done)) => return Ok(done),
+            Ok(None) => {}
             Err(Failure { fault: Fault::Stale, .. })
                 if from == From::Pool && repeat == Repeat::Idempotent =>
             {
                 means.process.count(&means.core, Count::Retried);
-                leased = dial(means, route, &chosen.call).await?;
+                continue;
             }
-            // Nothing came back on a connection that was fresh: it was not the pool's fault.
-            Err(Failure { fault: Fault::Stale, sent }) if from == From::Dial => {
-                return Err(Failure { fault: Fault::CutShort, sent });
+            Err(Failure { fault, sent }) => {
+                let fault = match fault {
+                    // Nothing came back on a connection that was fresh: not the pool's fault.
+                    Fault::Stale if from == From::Dial => Fault::CutShort,
+                    fault => fault,
+                };
+                if !again.after(&mut chosen.call, &chosen.verdict, fault, sent) {
+                    return Err(Failure { fault, sent });
+                }
             }
-            relayed => return relayed,
         }
+        out = again.readdressed(&mut chosen.call, out, chosen.head.as_ref())?;
     }
+}
+
+/// Whether a connection must be a fresh one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fresh {
+    /// A parked one does.
+    No,
+    /// It must.
+    Yes,
 }
 
 /// Lets a client that waits for it send its body.
@@ -119,22 +152,27 @@ pub(super) async fn lease(
     route: &Route,
     call: &Call<'_>,
     now: Now,
+    fresh: Fresh,
 ) -> Result<Leased, Fault> {
     let dialling = means.dialling(route.timeouts.connect);
-    match upstream::reuse(call.pool, now, &dialling) {
+    let parked = match fresh {
+        Fresh::No => upstream::reuse(call.pool, now, &dialling),
+        Fresh::Yes => None,
+    };
+    match parked {
         Some(leased) => Ok(leased),
         None => dial(means, route, call).await,
     }
 }
 
 /// Connects, within what is left of the exchange's time.
-pub(super) async fn dial(means: &Means, route: &Route, call: &Call<'_>) -> Result<Leased, Fault> {
+async fn dial(means: &Means, route: &Route, call: &Call<'_>) -> Result<Leased, Fault> {
     let left = call.limit.map(|limit| limit.due.since(clock::now()));
     let connect = match (route.timeouts.connect, left) {
         (Some(connect), Some(left)) => Some(connect.min(left)),
         (connect, left) => connect.or(left),
     };
-    upstream::dial(call.pool, call.target, &means.dialling(connect)).await.map_err(|error| {
+    upstream::dial(call.pool, &means.dialling(connect)).await.map_err(|error| {
         let ours = left.is_some() && connect == left;
         match Fault::from(error) {
             Fault::ConnectTimeout if ours => Fault::TimedOut,
@@ -151,6 +189,7 @@ struct Exchange<'a, 'v> {
     request: &'a Cell<Progress>,
     /// The protocols that the request asks to go on in.
     offered: &'a [u8],
+    again: &'a Again<'a, 'v>,
 }
 
 impl<'v> Exchange<'_, 'v> {
@@ -161,7 +200,7 @@ impl<'v> Exchange<'_, 'v> {
         leased: &Leased,
         chosen: &mut Chosen<'v>,
         upload: &mut Upload<'_>,
-    ) -> Result<Done, Failure> {
+    ) -> Result<Option<Done>, Failure> {
         let Some(stream) = leased.stream() else { return Err(Fault::CutShort.into()) };
         let (blamed, answered) = (Cell::new(None), Cell::new(false));
         let stop = Stop::new();
@@ -201,19 +240,25 @@ impl<'v> Exchange<'_, 'v> {
         }
     }
 
+    /// Relays the response. `None`: it was a failure, nothing of it was passed on, and the call is
+    /// ready for another attempt.
     async fn response(
         &self,
         manner: Manner,
         line: Line<'_>,
         chosen: &mut Chosen<'v>,
-    ) -> Result<Done, Failure> {
+    ) -> Result<Option<Done>, Failure> {
         let Some(stream) = line.stream() else { return Err(Fault::CutShort.into()) };
         let asked = chosen.asked;
         let received =
             receive::head(self.means, self.view, stream, asked, self.offered, &self.patience);
         let received = received.await?;
-        if received.head.status == 101 {
-            return self.switch(received, line, chosen);
+        let status = received.head.status;
+        if status == 101 {
+            return self.switch(received, line, chosen).map(Some);
+        }
+        if self.again.after_status(&mut chosen.call, &chosen.verdict, status) {
+            return Ok(None);
         }
         if chosen.route.generic_errors && received.head.status >= 500 {
             return Err(Fault::Concealed(received.head.status).into());
@@ -226,9 +271,10 @@ impl<'v> Exchange<'_, 'v> {
             line,
             patience: self.patience,
             verdict: &mut chosen.verdict,
+            attempt: &mut chosen.call.verdict,
             request: self.request,
         };
-        relay.run(received).await
+        relay.run(received).await.map(Some)
     }
 
     /// The exchange ends here, well, and its connections go on as a tunnel.

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::retry::Budget;
 use crate::breaker::outcome::Ending;
 use crate::breaker::ticket::Ticket;
 use crate::breaker::{Core, Transition};
@@ -21,8 +22,9 @@ use crate::rt::buffer::LARGE;
 use crate::rt::deadline::Wheel;
 use crate::stats::Process;
 use crate::table::live::Reader;
-use crate::table::{BreakerIx, Notice, Report, Table};
+use crate::table::{BreakerIx, Moved, Notice, Report, Service, Table};
 use crate::upstream::Dialling;
+use crate::upstream::dice::Dice;
 use crate::upstream::pool::{Pool, Pools};
 
 /// What a connection that has said nothing yet is given when a drain begins.
@@ -36,6 +38,8 @@ pub struct Means {
     pub wheel: Rc<Wheel>,
     /// Process counters.
     pub process: Arc<Process>,
+    /// This core's dice.
+    pub(super) dice: Dice,
     /// Field spans of the head that is being read: filled and used without a wait in between.
     pub(super) fields: RefCell<Fields>,
     /// Where a response's head is rewritten before it takes the old one's place.
@@ -68,12 +72,36 @@ pub struct Parts {
     pub connections_max: u64,
 }
 
-/// A table with this core's pools for its targets.
+/// A table with what this core keeps for it.
 pub struct View {
     /// The table.
     pub table: Arc<Table>,
     /// By `TargetIx`.
     pub(super) pools: Box<[Rc<Pool>]>,
+    /// By `ServiceIx`.
+    kept: Box<[Kept]>,
+}
+
+/// What a core keeps of a service.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The URL whose turn is next.
+    pub(super) turn: Cell<u32>,
+    /// Retries.
+    pub(super) budget: Budget,
+}
+
+impl View {
+    fn new(table: Arc<Table>, pools: &Pools, cores: usize) -> Rc<Self> {
+        let pools = pools.of(&table, cores);
+        let kept = table.services.iter().map(|_| Kept::default()).collect();
+        Rc::new(Self { table, pools, kept })
+    }
+
+    /// What this core keeps of `service`.
+    pub(super) fn kept(&self, service: &Service) -> Option<&Kept> {
+        self.kept.get(service.ix.at())
+    }
 }
 
 impl Means {
@@ -81,18 +109,20 @@ impl Means {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { core, cores, wheel, process, reader, report, connections_max } = parts;
+        let core_index = core.index();
         let pools = Pools::default();
         let table = reader.first();
-        let view = View { pools: pools.of(&table, cores), table };
+        let view = View::new(table, &pools, cores);
         reader.serves(view.table.generation);
         Self {
             core,
             wheel,
             process,
+            dice: Dice::sown(core_index),
             fields: RefCell::new(Fields::new()),
             scratch: RefCell::new(Box::from_iter(std::iter::repeat_n(0, LARGE))),
             reader,
-            view: RefCell::new(Rc::new(view)),
+            view: RefCell::new(view),
             pools,
             cores,
             connections_max,
@@ -128,7 +158,7 @@ impl Means {
     pub fn renew(&self) {
         if let Some(table) = self.reader.renewed() {
             let generation = table.generation;
-            self.view.replace(Rc::new(View { pools: self.pools.of(&table, self.cores), table }));
+            self.view.replace(View::new(table, &self.pools, self.cores));
             self.reader.serves(generation);
         }
     }
@@ -148,11 +178,17 @@ impl Means {
 
     /// Closes upstream connections that have been idle for too long.
     pub fn sweep(&self, now: Now) {
-        self.pools.sweep(now);
+        self.pools.sweep(&self.core, now);
+    }
+
+    /// Names lead elsewhere from now on.
+    pub fn lead(&self, moved: &[Moved]) {
+        self.pools.lead(moved);
     }
 
     pub(super) fn dialling(&self, connect: Option<Duration>) -> Dialling<'_> {
-        Dialling { core: &self.core, wheel: &self.wheel, process: &self.process, connect }
+        let Self { core, dice, wheel, process, .. } = self;
+        Dialling { core, dice, wheel, process, connect }
     }
 
     #[cold]
@@ -161,7 +197,8 @@ impl Means {
     }
 }
 
-/// The verdict that is owed to a route's breaker. Dropped, it counts as neutral.
+/// The verdict that is owed to one breaker: of a route for the whole exchange, of a service or a
+/// target for each attempt. Dropped, it counts as neutral.
 pub(super) struct Verdict<'v> {
     pub(super) means: &'v Means,
     pub(super) view: &'v View,
@@ -174,7 +211,17 @@ impl Verdict<'_> {
         self.ticket.as_ref().is_some_and(|(ticket, _)| ticket.counts_as_failure(status))
     }
 
-    /// Tells the breaker how the exchange ended; the first telling counts.
+    /// The same, where there is a breaker to say.
+    pub(super) fn judges(&self, status: u16) -> Option<bool> {
+        self.ticket.as_ref().map(|(ticket, _)| ticket.counts_as_failure(status))
+    }
+
+    /// Whether the breaker is in the state still in which it let the exchange through.
+    pub(super) fn stands(&self) -> bool {
+        self.ticket.as_ref().is_none_or(|(ticket, _)| ticket.stands())
+    }
+
+    /// Tells the breaker how it ended; the first telling counts.
     pub(super) fn settle(&mut self, ending: Ending, now: Now) {
         if let Some((ticket, breaker)) = self.ticket.take()
             && let Some(transition) = ticket.settle(ending, now)

@@ -7,6 +7,8 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
+mod balance;
+mod call;
 mod choose;
 pub mod client;
 mod fanout;
@@ -18,6 +20,7 @@ mod passing;
 mod patience;
 mod receive;
 mod relay;
+mod retry;
 pub mod tunnel;
 mod upload;
 mod waiting;
@@ -142,7 +145,9 @@ async fn fail(
         fault = Fault::ClientGone;
     }
     // Settled before the answer leaves: a client that has it finds the breaker moved.
-    chosen.verdict.settle(fault.ending(), clock::now());
+    let now = clock::now();
+    chosen.call.verdict.settle(fault.ending(), now);
+    chosen.verdict.settle(fault.ending(), now);
     let limit = chosen.call.limit.map(|limit| limit.answer);
     match (sent, fault.answer(&view.table, limit)) {
         (Sent::Head(status), _) => {

@@ -22,6 +22,14 @@ pub(super) struct Limit<'v> {
     pub(super) answer: &'v Rendered,
 }
 
+/// The nearer of two limits.
+pub(super) fn nearer<'v>(one: Option<Limit<'v>>, other: Option<Limit<'v>>) -> Option<Limit<'v>> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if one.due < other.due { one } else { other }),
+        (one, other) => one.or(other),
+    }
+}
+
 /// What an upstream is given to answer.
 #[derive(Clone, Copy)]
 pub(super) struct Patience<'v> {

@@ -33,7 +33,10 @@ pub(super) struct Relay<'a, 'v> {
     pub(super) manner: Manner,
     pub(super) line: Line<'a>,
     pub(super) patience: Patience<'v>,
+    /// The verdict owed to the route's breaker.
     pub(super) verdict: &'a mut Verdict<'v>,
+    /// The verdict owed to the breaker of the attempt.
+    pub(super) attempt: &'a mut Verdict<'v>,
     /// Whether the request has been sent whole.
     pub(super) request: &'a Cell<Progress>,
 }
@@ -193,9 +196,11 @@ impl Relay<'_, '_> {
     /// The upstream's part is over.
     fn over(&mut self, status: u16, rest: Rest, now: Now) {
         // A failure that no client waited for may be its own doing; looked at only then.
-        let failed = self.verdict.counts_as_failure(status);
+        let failed =
+            self.verdict.counts_as_failure(status) || self.attempt.counts_as_failure(status);
         let abandoned = failed && self.client.stream().is_reset();
         let ending = if abandoned { Ending::ClientGone } else { Ending::Answered(status) };
+        self.attempt.settle(ending, now);
         self.verdict.settle(ending, now);
         let clean = rest == Rest::Clean && self.request.get() == Progress::Whole;
         if clean

@@ -40,6 +40,12 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// How many bytes were written so far.
+    #[must_use]
+    pub const fn written(&self) -> usize {
+        self.len
+    }
+
     /// How many bytes were written; `None` when some did not fit.
     #[must_use]
     pub const fn finish(self) -> Option<usize> {

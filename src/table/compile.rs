@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::{
-    Answers, BreakerIx, Piece, Route, RouteBreaker, Service, ServiceIx, Span, Table, Target,
-    TargetIx, tree,
+    Answers, BreakerIx, Endpoint, EndpointIx, Guard, Piece, Route, Service, ServiceIx, Span, Table,
+    Target, TargetIx, tree,
 };
 use crate::breaker::Breaker;
 use crate::breaker::registry::{Draft, Registry};
-use crate::config::{self, Body, BreakerConfig, Config, HostPattern, UrlTemplate};
+use crate::config::{self, Body, BreakerConfig, Config, HostPattern, Scope, UrlTemplate};
 use crate::http1::answer::{Rendered, Say};
 use crate::stats::Tallies;
 
@@ -30,7 +30,7 @@ pub struct Kept<'a> {
     pub breakers: &'a Registry,
     /// The memories chosen here; commit it when the table is published.
     pub draft: &'a mut Draft,
-    /// Route counters.
+    /// Counters of routes, services and targets.
     pub tallies: &'a mut Tallies,
 }
 
@@ -51,6 +51,7 @@ pub fn compile(
         matcher,
         routes,
         services: parts.services.into(),
+        endpoints: parts.endpoints.into(),
         targets: parts.targets.into(),
         breakers: parts.breakers.into(),
         answers: answers(&allows),
@@ -72,14 +73,48 @@ pub fn route_name(route: &config::Route) -> String {
     }
 }
 
+/// Every breaker of `route` by its stable name, in the order in which the table has them. URLs of
+/// one service with one host and port share theirs: it watches the target.
+#[must_use]
+pub fn breakers(route: &config::Route) -> Vec<(String, &BreakerConfig)> {
+    let name = route_name(route);
+    let own = route.breaker.iter().map(|breaker| (name.clone(), breaker));
+    let mut found: Vec<_> = own.collect();
+    for service in &route.services {
+        let Some(breaker) = &service.breaker else { continue };
+        for url in &service.urls {
+            let name = attempts_name(&name, service, url, breaker.scope);
+            if !found.iter().any(|(known, _)| *known == name) {
+                found.push((name, breaker));
+            }
+        }
+    }
+    found
+}
+
+/// The stable name of the breaker that watches attempts on `url`.
+fn attempts_name(
+    route: &str,
+    service: &config::Service,
+    url: &UrlTemplate,
+    scope: Scope,
+) -> String {
+    match scope {
+        Scope::Route | Scope::Service => format!("{route}#{}", service.name),
+        Scope::Target => format!("{route}#{}@http://{}", service.name, url.authority),
+    }
+}
+
 /// The arrays of a table while they grow.
 struct Parts<'c, 'k, R> {
     kept: Kept<'k>,
     resolve: R,
     services: Vec<Service>,
+    endpoints: Vec<Endpoint>,
     targets: Vec<Target>,
     known_targets: BTreeMap<(&'c str, u16), TargetIx>,
-    breakers: Vec<RouteBreaker>,
+    breakers: Vec<Guard>,
+    known_breakers: BTreeMap<String, BreakerIx>,
 }
 
 impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
@@ -88,45 +123,70 @@ impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
             kept,
             resolve,
             services: Vec::new(),
+            endpoints: Vec::new(),
             targets: Vec::new(),
             known_targets: BTreeMap::new(),
             breakers: Vec::new(),
+            known_breakers: BTreeMap::new(),
         }
     }
 
     fn route(&mut self, route: &'c config::Route) -> Route {
         let name = route_name(route);
+        let breaker = route.breaker.as_ref();
+        let breaker = breaker.map(|breaker| self.breaker(name.clone(), &name, breaker));
         let first = ServiceIx(index(self.services.len()));
         for service in &route.services {
-            let service = self.service(service);
+            let service = self.service(&name, service);
             self.services.push(service);
         }
         Route {
             services: Span { first, len: index(route.services.len()) },
-            breaker: route.breaker.as_ref().map(|breaker| self.breaker(&name, breaker)),
+            breaker,
             timeouts: route.timeouts,
             body_bytes_max: route.body_bytes_max,
             generic_errors: route.generic_errors,
-            tally: self.kept.tallies.tally(&name, self.kept.breakers.cores()),
+            tally: self.kept.tallies.route(&name, self.kept.breakers.cores()),
             name: name.into(),
         }
     }
 
-    fn service(&mut self, service: &'c config::Service) -> Service {
-        let pieces = pieces(&service.url.pieces);
+    fn service(&mut self, route: &str, service: &'c config::Service) -> Service {
+        let first = EndpointIx(index(self.endpoints.len()));
+        for url in &service.urls {
+            let breaker = service.breaker.as_ref().map(|breaker| {
+                let name = attempts_name(route, service, url, breaker.scope);
+                self.breaker(name, route, breaker)
+            });
+            let endpoint = self.endpoint(url, breaker);
+            self.endpoints.push(endpoint);
+        }
+        let name = format!("{route}#{}", service.name);
+        Service {
+            ix: ServiceIx(index(self.services.len())),
+            name: service.name.as_str().into(),
+            endpoints: Span { first, len: index(service.urls.len()) },
+            balance: service.balance,
+            retry: service.retry,
+            tally: self.kept.tallies.service(&name, self.kept.breakers.cores()),
+            timeout: service.timeout,
+            merge: service.merge,
+            host_header: service.host_header,
+        }
+    }
+
+    fn endpoint(&mut self, url: &'c UrlTemplate, breaker: Option<BreakerIx>) -> Endpoint {
+        let pieces = pieces(&url.pieces);
         let literal = |piece: &Piece| match piece {
             Piece::Literal(bytes) => bytes.len(),
             Piece::Capture(_) | Piece::QueryCapture(_) => 0,
         };
-        Service {
-            name: service.name.as_str().into(),
-            target: self.target(&service.url),
+        Endpoint {
+            target: self.target(url),
+            breaker,
             literal_bytes: pieces.iter().map(literal).sum(),
             pieces,
-            query: service.url.query,
-            timeout: service.timeout,
-            merge: service.merge,
-            host_header: service.host_header,
+            query: url.query,
         }
     }
 
@@ -137,27 +197,40 @@ impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
         }
         let ix = TargetIx(index(self.targets.len()));
         let (host, port) = key;
-        let name =
-            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let name = target_name(host, port);
+        let tally = self.kept.tallies.target(&name, self.kept.breakers.cores());
         let addresses = (self.resolve)(host, port).into();
         let line_end = format!(" HTTP/1.1\r\nhost: {}\r\n", url.authority).into_bytes().into();
-        self.targets.push(Target { name: name.into(), line_end, addresses });
+        self.targets.push(Target { name: name.into(), line_end, addresses, tally });
         self.known_targets.insert(key, ix);
         ix
     }
 
-    fn breaker(&mut self, name: &str, breaker: &BreakerConfig) -> BreakerIx {
-        let memory = self.kept.breakers.memory(self.kept.draft, name, &breaker.policy);
-        self.breakers.push(RouteBreaker {
-            name: name.into(),
+    fn breaker(&mut self, name: String, route: &str, breaker: &BreakerConfig) -> BreakerIx {
+        if let Some(&known) = self.known_breakers.get(&name) {
+            return known;
+        }
+        let ix = BreakerIx(index(self.breakers.len()));
+        let memory = self.kept.breakers.memory(self.kept.draft, &name, &breaker.policy);
+        self.breakers.push(Guard {
+            name: name.as_str().into(),
+            route: route.into(),
+            scope: breaker.scope,
             breaker: Breaker::new(breaker.policy.clone(), memory),
             timeout: breaker.timeout,
             timeout_answer: rendered(&breaker.timeout_answer),
             refusal: rendered(&breaker.refusal),
             retry_after: breaker.retry_after,
         });
-        BreakerIx(index(self.breakers.len() - 1))
+        self.known_breakers.insert(name, ix);
+        ix
     }
+}
+
+/// `host:port`, an IPv6 address in brackets: the identity of a target across tables.
+#[must_use]
+pub fn target_name(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// A template's pieces; what stands behind its `?` is query.

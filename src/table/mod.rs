@@ -19,10 +19,11 @@ use std::sync::Arc;
 
 use crate::breaker::Breaker;
 use crate::config::{
-    HostHeader, Limits, Merge, PathRules, RetryAfter, RouteTimeouts, TemplateQuery, Timeouts,
+    Balance, HostHeader, Limits, Merge, PathRules, Retry, RetryAfter, RouteTimeouts, Scope,
+    TemplateQuery, Timeouts,
 };
 use crate::http1::answer::Rendered;
-use crate::stats::Tally;
+use crate::stats::{ServiceTally, Tally, TargetTally};
 
 /// The compiled configuration.
 #[derive(Debug)]
@@ -35,10 +36,12 @@ pub struct Table {
     pub routes: Box<[Route]>,
     /// Every service, by [`ServiceIx`]; a route's services are neighbours.
     pub services: Box<[Service]>,
+    /// Every URL, by [`EndpointIx`]; a service's URLs are neighbours.
+    pub endpoints: Box<[Endpoint]>,
     /// Every target, by [`TargetIx`]; one per distinct host and port.
     pub targets: Box<[Target]>,
     /// Every breaker, by [`BreakerIx`].
-    pub breakers: Box<[RouteBreaker]>,
+    pub breakers: Box<[Guard]>,
     /// Responses of our own that no route chooses.
     pub answers: Answers,
     /// Process-wide timeouts.
@@ -64,6 +67,13 @@ impl Table {
         &self.services[first..first + route.services.len as usize]
     }
 
+    /// A service's URLs, in the document's order: at least one.
+    #[must_use]
+    pub fn endpoints_of(&self, service: &Service) -> &[Endpoint] {
+        let first = service.endpoints.first.at();
+        &self.endpoints[first..first + service.endpoints.len as usize]
+    }
+
     /// The target at `ix`.
     #[must_use]
     pub fn target(&self, ix: TargetIx) -> &Target {
@@ -72,7 +82,7 @@ impl Table {
 
     /// The breaker at `ix`.
     #[must_use]
-    pub fn breaker(&self, ix: BreakerIx) -> &RouteBreaker {
+    pub fn breaker(&self, ix: BreakerIx) -> &Guard {
         &self.breakers[ix.at()]
     }
 }
@@ -84,7 +94,7 @@ pub struct Route {
     pub name: Box<str>,
     /// Its services: first and count.
     pub services: Span<ServiceIx>,
-    /// Its breaker, if it has one.
+    /// Its breaker of scope route, if it has one.
     pub breaker: Option<BreakerIx>,
     /// Its timeouts.
     pub timeouts: RouteTimeouts,
@@ -99,22 +109,47 @@ pub struct Route {
 /// One service of a route.
 #[derive(Debug)]
 pub struct Service {
+    /// Its place: where a core finds what it keeps of the service.
+    pub ix: ServiceIx,
     /// Its name in the document.
     pub name: Box<str>,
-    /// Where its requests go.
-    pub target: TargetIx,
-    /// What is sent as path and query.
-    pub pieces: Box<[Piece]>,
-    /// Whether `pieces` has a query of its own.
-    pub query: TemplateQuery,
-    /// Bytes of all literal pieces.
-    pub literal_bytes: usize,
+    /// Its URLs: first and count.
+    pub endpoints: Span<EndpointIx>,
+    /// How one of them is chosen.
+    pub balance: Balance,
+    /// What is tried again.
+    pub retry: Retry,
+    /// Its retries, counted and kept across reloads.
+    pub tally: Arc<ServiceTally>,
     /// Its own time limit.
     pub timeout: Option<Duration>,
     /// Whether its answer is part of the merged one.
     pub merge: Merge,
     /// Which `Host` is sent.
     pub host_header: HostHeader,
+}
+
+impl Service {
+    /// Whether an exchange may go on at another URL than it began with.
+    #[must_use]
+    pub const fn may_move(&self) -> bool {
+        self.endpoints.len > 1 && self.retry.attempts > 0
+    }
+}
+
+/// One URL of a service.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where its requests go.
+    pub target: TargetIx,
+    /// What watches each attempt on it: its own breaker, or the one of its service.
+    pub breaker: Option<BreakerIx>,
+    /// What is sent as path and query.
+    pub pieces: Box<[Piece]>,
+    /// Whether `pieces` has a query of its own.
+    pub query: TemplateQuery,
+    /// Bytes of all literal pieces.
+    pub literal_bytes: usize,
 }
 
 /// A part of a URL template.
@@ -135,15 +170,32 @@ pub struct Target {
     pub name: Box<str>,
     /// What ends a request line to it: the version, and the `Host` field with its authority.
     pub line_end: Box<[u8]>,
-    /// Where it answers, in the order to try; empty when its name did not resolve.
+    /// Where it answers, in the order to try; empty when its name did not resolve. A name may lead
+    /// elsewhere later: see [`Moved`].
+    pub addresses: Box<[SocketAddr]>,
+    /// Its connections, counted and kept across reloads.
+    pub tally: Arc<TargetTally>,
+}
+
+/// A target whose name leads elsewhere now: what the control plane tells the cores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The target's name.
+    pub target: Box<str>,
+    /// Where it answers; empty: nowhere.
     pub addresses: Box<[SocketAddr]>,
 }
 
-/// A route's breaker with what its clients are told.
+/// A breaker with what its clients are told.
 #[derive(Debug)]
-pub struct RouteBreaker {
-    /// Its stable name: the route's.
+pub struct Guard {
+    /// Its stable name: of a route `GET /users`, of a service `GET /users#user`, of a target
+    /// `GET /users#user@http://localhost:6666`.
     pub name: Box<str>,
+    /// The name of its route.
+    pub route: Box<str>,
+    /// What it watches.
+    pub scope: Scope,
     /// Policy and shared state.
     pub breaker: Breaker,
     /// From admission to the end of the response.
@@ -221,6 +273,10 @@ index!(
 index!(
     /// A place in [`Table::services`].
     ServiceIx
+);
+index!(
+    /// A place in [`Table::endpoints`].
+    EndpointIx
 );
 index!(
     /// A place in [`Table::targets`].

@@ -13,9 +13,9 @@ use super::compile::{Kept, compile};
 use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
 use crate::breaker::registry::{Draft, Registry};
 use crate::config::{
-    Answer, Body, BreakerConfig, Config, Driver, HostHeader, HostPattern, Http, Limits, Log, Merge,
-    PathPattern, PathRules, Piece, RetryAfter, Route, RouteTimeouts, Segment, Service,
-    TemplateQuery, Timeouts, TrailingSlash, UrlTemplate, Workers,
+    Answer, Balance, Body, BreakerConfig, Config, Driver, HostHeader, HostPattern, Http, Limits,
+    Log, Merge, PathPattern, PathRules, Piece, Retry, RetryAfter, Route, RouteTimeouts, Scope,
+    Segment, Service, TemplateQuery, Timeouts, TrailingSlash, UrlTemplate, Workers,
 };
 use crate::stats::Tallies;
 
@@ -98,20 +98,28 @@ pub(crate) fn pattern(text: &str) -> PathPattern {
 
 /// A service at `http://host:port/`.
 pub(crate) fn service(name: &str, host: &str, port: u16) -> Service {
-    let authority = format!("{host}:{port}");
     Service {
         name: name.to_owned(),
-        url: UrlTemplate {
-            text: format!("http://{authority}/"),
-            host: host.to_owned(),
-            port,
-            authority,
-            pieces: vec![Piece::Literal("/".to_owned())],
-            query: TemplateQuery::Absent,
-        },
+        urls: vec![url(host, port)],
+        balance: Balance::LeastRequests,
+        breaker: None,
+        retry: Retry::default(),
         timeout: None,
         merge: Merge::Union,
         host_header: HostHeader::Target,
+    }
+}
+
+/// `http://host:port/`.
+pub(crate) fn url(host: &str, port: u16) -> UrlTemplate {
+    let authority = format!("{host}:{port}");
+    UrlTemplate {
+        text: format!("http://{authority}/"),
+        host: host.to_owned(),
+        port,
+        authority,
+        pieces: vec![Piece::Literal("/".to_owned())],
+        query: TemplateQuery::Absent,
     }
 }
 
@@ -136,6 +144,7 @@ pub(crate) fn reset(max_failures: u32, window: Window) -> BreakerConfig {
 
 fn breaker(trip: Trip, timeout: Option<Duration>, refusal: Answer) -> BreakerConfig {
     BreakerConfig {
+        scope: Scope::Route,
         policy: Policy { trip, failures: StatusSet::server_errors() },
         timeout,
         timeout_answer: Answer { status: 504, body: Body::Message("Operation timeout".to_owned()) },

@@ -384,7 +384,7 @@ fn breakers_and_counters_live_on_under_their_routes_names() {
 fn services_are_neighbours_and_targets_are_shared() {
     let mut one = route("GET /one");
     one.services = vec![service("a", "localhost", 9000), service("b", "::1", 9000)];
-    one.services[1].url.pieces =
+    one.services[1].urls[0].pieces =
         vec![cfg::Piece::Literal("/b/".to_owned()), cfg::Piece::Capture(0)];
     let mut two = route("GET /two");
     two.services = vec![service("c", "localhost", 9001), service("d", "localhost", 9000)];
@@ -405,10 +405,10 @@ fn services_are_neighbours_and_targets_are_shared() {
     assert!(table.targets[2].addresses.is_empty());
     let span = table.routes[1].services;
     assert_eq!((span.first.at(), span.len), (2, 2));
-    let targets: Vec<_> = table.services.iter().map(|service| service.target.at()).collect();
+    let targets: Vec<_> = table.endpoints.iter().map(|endpoint| endpoint.target.at()).collect();
     assert_eq!(targets, [0, 1, 2, 0]);
-    assert_eq!(table.services[1].literal_bytes, 3);
-    assert_eq!(*table.services[1].pieces, [Piece::Literal((*b"/b/").into()), Piece::Capture(0)]);
+    assert_eq!(table.endpoints[1].literal_bytes, 3);
+    assert_eq!(*table.endpoints[1].pieces, [Piece::Literal((*b"/b/").into()), Piece::Capture(0)]);
 }
 
 fn address(host: &str, port: u16) -> SocketAddr {

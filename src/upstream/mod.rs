@@ -7,26 +7,41 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 mod connect;
+pub mod dice;
 pub mod pool;
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::breaker::Core;
-use crate::clock::Now;
+use crate::clock::{self, Now};
 use crate::rt::deadline::Wheel;
 use crate::rt::stream::{Peek, Stream};
-use crate::stats::{Count, Process};
-use crate::table::Target;
+use crate::stats::{Connections, Count, Process};
+use dice::Dice;
 use pool::Pool;
 
 /// A connection in use.
 pub struct Leased {
     pool: Rc<Pool>,
     /// Boxed, so that handing it on moves a word.
-    stream: Option<Box<Stream>>,
+    connection: Option<Box<Connection>>,
     /// Where it came from.
     pub from: From,
+}
+
+/// A connection, and what becomes of it when it is not needed.
+struct Connection {
+    stream: Stream,
+    /// Where it leads.
+    peer: SocketAddr,
+    /// The addresses of its target among which `peer` was known to be, see [`Pool`].
+    epoch: u32,
+    /// How many more exchanges it may serve.
+    left: u32,
+    /// When it is closed though it still works.
+    dies: Now,
 }
 
 /// Where a connection came from.
@@ -53,11 +68,13 @@ pub enum LeaseError {
 pub struct Dialling<'a> {
     /// This core.
     pub core: &'a Core,
+    /// This core's dice.
+    pub dice: &'a Dice,
     /// This core's deadlines.
     pub wheel: &'a Rc<Wheel>,
     /// Counts connections.
     pub process: &'a Process,
-    /// Time for one attempt to connect.
+    /// Time to connect.
     pub connect: Option<Duration>,
 }
 
@@ -66,46 +83,68 @@ pub struct Dialling<'a> {
 /// bytes that nobody asked for would be taken for the answer to the next request.
 const JUST_NOW: Duration = Duration::from_millis(2);
 
+/// A connection is closed after about so many exchanges or so much time, so that load finds its way
+/// to an upstream, or to an address of its name, that was added since. Give or take a tenth, lest
+/// all that were opened together are closed together.
+const EXCHANGES: u32 = 10_000;
+const AGE: Duration = Duration::from_secs(3600);
+
 /// A parked connection to the target, if there is one and no more than allowed are in use.
 pub fn reuse(pool: &Rc<Pool>, now: Now, means: &Dialling<'_>) -> Option<Leased> {
     if pool.is_full() {
         return None;
     }
     loop {
-        let (stream, since) = pool.take()?;
+        let (connection, since) = pool.take()?;
         let age = now.since(since);
-        if pool.is_aged(age) || age > JUST_NOW && stream.peek() == Peek::Stale {
+        if pool.is_aged(age)
+            || now >= connection.dies
+            || age > JUST_NOW && connection.stream.peek() == Peek::Stale
+        {
             continue;
         }
         means.process.count(means.core, Count::Reused);
         pool.begin();
-        return Some(Leased { pool: Rc::clone(pool), stream: Some(stream), from: From::Pool });
+        let connection = Some(connection);
+        return Some(Leased { pool: Rc::clone(pool), connection, from: From::Pool });
     }
 }
 
 /// A fresh connection to the target.
-pub async fn dial(
-    pool: &Rc<Pool>,
-    target: &Target,
-    means: &Dialling<'_>,
-) -> Result<Leased, LeaseError> {
+pub async fn dial(pool: &Rc<Pool>, means: &Dialling<'_>) -> Result<Leased, LeaseError> {
     if pool.is_full() {
+        means.process.count(means.core, Count::NoRoom);
         return Err(LeaseError::NoRoom);
     }
     // The place is taken before the wait: connections being opened count.
     pool.begin();
-    let mut leased = Leased { pool: Rc::clone(pool), stream: None, from: From::Dial };
-    let stream = connect::connect(&target.addresses, means.connect, means.wheel).await?;
-    leased.stream = Some(Box::new(stream));
-    means.process.count(means.core, Count::Connected);
-    Ok(leased)
+    let mut leased = Leased { pool: Rc::clone(pool), connection: None, from: From::Dial };
+    let (addresses, first, epoch) = pool.whereto();
+    match connect::connect(&addresses, first, means.connect, means.wheel).await {
+        Ok((stream, peer)) => {
+            means.process.count(means.core, Count::Connected);
+            pool.count(means.core, Connections::Opened);
+            let left = means.dice.about(EXCHANGES);
+            let dies = clock::now().after(means.dice.about_span(AGE));
+            leased.connection = Some(Box::new(Connection { stream, peer, epoch, left, dies }));
+            Ok(leased)
+        }
+        Err(LeaseError::NoRoom) => {
+            means.process.count(means.core, Count::NoRoom);
+            Err(LeaseError::NoRoom)
+        }
+        Err(error) => {
+            pool.count(means.core, Connections::Failed);
+            Err(error)
+        }
+    }
 }
 
 impl Leased {
     /// The connection; `None` only while it is being opened or after it was parked.
     #[must_use]
     pub fn stream(&self) -> Option<&Stream> {
-        self.stream.as_deref()
+        self.connection.as_ref().map(|connection| &connection.stream)
     }
 
     /// Puts the connection back for the next exchange. The caller knows that nothing is left of
@@ -113,9 +152,10 @@ impl Leased {
     /// neither side asked to close.
     pub fn park(mut self, now: Now) {
         // One that was cut in the same moment is no good.
-        if let Some(stream) = self.stream.take().filter(|it| it.deadline.fired().is_none()) {
-            stream.deadline.disarm();
-            self.pool.park(stream, now);
+        let connection = self.connection.take();
+        if let Some(connection) = connection.filter(|it| it.stream.deadline.fired().is_none()) {
+            connection.stream.deadline.disarm();
+            self.pool.park(connection, now);
         }
     }
 }
@@ -123,5 +163,157 @@ impl Leased {
 impl Drop for Leased {
     fn drop(&mut self) {
         self.pool.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::config::Service;
+    use crate::rt::driver::{Choice, Loop, Tier};
+    use crate::table::{Moved, Table, sample};
+    use pool::Pools;
+
+    /// A table whose one target is `address`.
+    fn table(address: SocketAddr) -> Table {
+        let mut route = sample::route("GET /");
+        let urls = vec![sample::url(&address.ip().to_string(), address.port())];
+        route.services = vec![Service { urls, ..sample::service("s", "x", 1) }];
+        sample::table(1, vec![route])
+    }
+
+    struct Bench {
+        core: Core,
+        wheel: Rc<Wheel>,
+        process: Process,
+        dice: Dice,
+        pools: Pools,
+        pool: Rc<Pool>,
+        target: Box<str>,
+        _listener: TcpListener,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let table = table(listener.local_addr().unwrap());
+            let pools = Pools::default();
+            let pool = Rc::clone(&pools.of(&table, 1)[0]);
+            let wheel = Wheel::new(clock::now());
+            let (core, process, dice) = (Core::claim(0), Process::new(1), Dice::seeded(1));
+            let target = table.targets[0].name.clone();
+            Self { core, wheel, process, dice, pools, pool, target, _listener: listener }
+        }
+
+        fn means(&self) -> Dialling<'_> {
+            let Self { core, wheel, process, dice, .. } = self;
+            Dialling { core, dice, wheel, process, connect: Some(Duration::from_secs(5)) }
+        }
+
+        /// Opens a connection and parks it at `now`.
+        async fn parked(&self, now: Now) {
+            dial(&self.pool, &self.means()).await.unwrap().park(now);
+        }
+
+        fn reused(&self, now: Now) -> Option<Leased> {
+            reuse(&self.pool, now, &self.means())
+        }
+    }
+
+    fn run(test: impl AsyncFnOnce(Bench) + Send + 'static) {
+        let core = std::thread::spawn(move || {
+            Loop::build(Choice::Epoll, Tier::Epoll).unwrap().run(test(Bench::new()));
+        });
+        core.join().unwrap();
+    }
+
+    #[test]
+    fn a_connection_older_than_its_time_is_not_handed_out_however_often_it_was_used() {
+        run(async |bench| {
+            let start = clock::now();
+            bench.parked(start).await;
+            let mut now = start;
+            while now < start.after(AGE * 9 / 10) {
+                bench.reused(now).expect("young enough").park(now);
+                now = now.after(Duration::from_secs(20));
+            }
+            let late = start.after(AGE * 12 / 10);
+            let leased = bench.reused(now).expect("at most a tenth earlier");
+            leased.park(late);
+            assert!(bench.reused(late).is_none(), "at most a tenth later");
+        });
+    }
+
+    #[test]
+    fn a_connection_that_dies_at_rest_is_swept() {
+        run(async |bench| {
+            let start = clock::now();
+            bench.parked(start).await;
+            bench.pools.sweep(&bench.core, start);
+            bench.reused(start).expect("it rests").park(start);
+            bench.pools.sweep(&bench.core, start.after(AGE * 2));
+            assert!(bench.reused(start).is_none());
+        });
+    }
+
+    #[test]
+    fn a_connection_is_parked_again_about_ten_thousand_times() {
+        run(async |bench| {
+            let now = clock::now();
+            bench.parked(now).await;
+            let mut served = 1;
+            while let Some(leased) = bench.reused(now) {
+                leased.park(now);
+                served += 1;
+            }
+            assert!((9_000..=11_000).contains(&served), "{served}");
+        });
+    }
+
+    #[test]
+    fn what_leads_where_the_name_still_leads_is_kept_and_the_rest_is_closed_once_idle() {
+        run(async |bench| {
+            let now = clock::now();
+            let (addresses, ..) = bench.pool.whereto();
+            let (here, elsewhere) = (addresses[0], SocketAddr::from(([127, 0, 0, 9], 9)));
+            let leads = |addresses: &[SocketAddr]| {
+                let target = bench.target.clone();
+                bench.pools.lead(&[Moved { target, addresses: addresses.into() }]);
+            };
+            bench.parked(now).await;
+            leads(&[elsewhere, here]);
+            let leased = bench.reused(now).expect("it leads there still");
+            leads(&[here]);
+            leased.park(now);
+            let leased = bench.reused(now).expect("in use meanwhile, and it leads there still");
+            leads(&[elsewhere]);
+            leased.park(now);
+            assert!(bench.reused(now).is_none(), "it was in use, and is closed when it is not");
+            leads(&[here]);
+            bench.parked(now).await;
+            leads(&[]);
+            assert!(bench.reused(now).is_none() && !bench.pool.is_open());
+            let none = dial(&bench.pool, &bench.means()).await.err();
+            assert_eq!(none, Some(LeaseError::Unreachable));
+        });
+    }
+
+    #[test]
+    fn each_address_is_tried_first_in_its_turn_and_one_that_refuses_is_passed_over() {
+        run(async |bench| {
+            let (addresses, ..) = bench.pool.whereto();
+            let here = addresses[0];
+            // Nobody listens on the other address of this machine at that port.
+            let closed = SocketAddr::from(([127, 0, 0, 9], here.port()));
+            let target = bench.target.clone();
+            bench.pools.lead(&[Moved { target, addresses: [closed, here].into() }]);
+            let firsts = [0; 4].map(|_| bench.pool.whereto().1);
+            assert!(firsts == [0, 1, 0, 1] || firsts == [1, 0, 1, 0], "{firsts:?}");
+            for _ in 0..4 {
+                assert!(dial(&bench.pool, &bench.means()).await.is_ok());
+            }
+        });
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Enters: clean connections. Leaves: the one parked last, whose caches are warmest; so that those
 //! no longer needed sink to the bottom and age. Bounded in number and age. Survives reloads: a pool
-//! belongs to `host:port`, not to a table.
+//! belongs to `host:port`, not to a table. Knows where the name of its target leads; connections to
+//! addresses that it leads to no longer are closed as soon as they are idle.
 
 #![allow(clippy::disallowed_types, reason = "pools are found by name when a table is taken over")]
 
@@ -10,23 +11,31 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::Connection;
+use crate::breaker::Core;
 use crate::clock::Now;
-use crate::rt::stream::Stream;
-use crate::table::{Table, Target};
+use crate::stats::{Connections, TargetTally};
+use crate::table::{Moved, Table, Target};
 
 /// The idle connections to one target.
 pub struct Pool {
     /// Where its connections lead.
-    addresses: Box<[SocketAddr]>,
+    addresses: RefCell<Rc<[SocketAddr]>>,
+    /// How often that has changed: a connection opened since leads to one of them.
+    epoch: Cell<u32>,
+    /// Where the next connection is tried first: each address in its turn.
+    next: Cell<u32>,
     idle: RefCell<VecDeque<Parked>>,
     in_use: Cell<u32>,
     bounds: Cell<Bounds>,
+    tally: RefCell<Arc<TargetTally>>,
 }
 
 struct Parked {
-    stream: Box<Stream>,
+    connection: Box<Connection>,
     since: Now,
 }
 
@@ -55,41 +64,107 @@ impl Pools {
         let mut known = std::mem::take(&mut *self.0.borrow_mut());
         let mut pools = self.0.borrow_mut();
         let pool = |target: &Target| {
-            // Connections to where the name led before are not connections to the target.
-            let kept = known.remove(&target.name).filter(|pool| pool.addresses == target.addresses);
-            let pool = kept.unwrap_or_else(|| Rc::new(Pool::new(&target.addresses, bounds)));
+            let kept = known.remove(&target.name);
+            let pool = kept.unwrap_or_else(|| Rc::new(Pool::new(target, bounds)));
             pool.bounds.set(bounds);
+            pool.tally.replace(Arc::clone(&target.tally));
+            pool.lead(&target.addresses);
             pools.insert(target.name.clone(), Rc::clone(&pool));
             pool
         };
         table.targets.iter().map(pool).collect()
     }
 
-    /// Closes what has been idle for too long.
-    pub fn sweep(&self, now: Now) {
+    /// Names lead elsewhere from now on.
+    pub fn lead(&self, moved: &[Moved]) {
+        let pools = self.0.borrow();
+        for Moved { target, addresses } in moved {
+            if let Some(pool) = pools.get(target) {
+                pool.lead(addresses);
+            }
+        }
+    }
+
+    /// Closes what has been idle for too long, and tells how many connections there are.
+    pub fn sweep(&self, core: &Core, now: Now) {
         for pool in self.0.borrow().values() {
             pool.sweep(now);
+            pool.tell(core);
         }
     }
 }
 
 impl Pool {
-    fn new(addresses: &[SocketAddr], bounds: Bounds) -> Self {
+    fn new(target: &Target, bounds: Bounds) -> Self {
         let idle = RefCell::new(VecDeque::with_capacity(bounds.idle_max.min(64)));
-        Self { addresses: addresses.into(), idle, in_use: Cell::new(0), bounds: Cell::new(bounds) }
+        Self {
+            addresses: RefCell::new(Rc::from(&*target.addresses)),
+            epoch: Cell::new(0),
+            next: Cell::new(0),
+            idle,
+            in_use: Cell::new(0),
+            bounds: Cell::new(bounds),
+            tally: RefCell::new(Arc::clone(&target.tally)),
+        }
+    }
+
+    /// How many of its connections are in use, or being opened.
+    #[must_use]
+    pub const fn in_use(&self) -> u32 {
+        self.in_use.get()
+    }
+
+    /// Whether a connection may be had: there is room for one, and an address.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.is_full() && !self.addresses.borrow().is_empty()
+    }
+
+    /// The addresses, the one to try first, and the epoch in which they hold.
+    pub(super) fn whereto(&self) -> (Rc<[SocketAddr]>, usize, u32) {
+        let addresses = Rc::clone(&self.addresses.borrow());
+        let first = self.next.get() as usize % addresses.len().max(1);
+        self.next.set(self.next.get().wrapping_add(1));
+        (addresses, first, self.epoch.get())
+    }
+
+    /// From now on the target answers at `addresses`.
+    fn lead(&self, addresses: &[SocketAddr]) {
+        if **self.addresses.borrow() == *addresses {
+            return;
+        }
+        self.addresses.replace(addresses.into());
+        let epoch = self.epoch.get().wrapping_add(1);
+        self.epoch.set(epoch);
+        self.idle.borrow_mut().retain_mut(|parked| {
+            parked.connection.epoch = epoch;
+            addresses.contains(&parked.connection.peer)
+        });
     }
 
     /// The connection parked last, and when.
-    pub(super) fn take(&self) -> Option<(Box<Stream>, Now)> {
-        self.idle.borrow_mut().pop_back().map(|parked| (parked.stream, parked.since))
+    pub(super) fn take(&self) -> Option<(Box<Connection>, Now)> {
+        self.idle.borrow_mut().pop_back().map(|parked| (parked.connection, parked.since))
     }
 
     /// Keeps a connection. The limit on idle ones is held by [`Pool::sweep`]: held here, a target
     /// whose load swings would close connections that it opens again a millisecond later.
-    pub(super) fn park(&self, stream: Box<Stream>, now: Now) {
-        if self.bounds.get().idle_max > 0 {
-            self.idle.borrow_mut().push_back(Parked { stream, since: now });
+    pub(super) fn park(&self, mut connection: Box<Connection>, now: Now) {
+        if self.bounds.get().idle_max == 0 || connection.left <= 1 {
+            return;
         }
+        connection.left -= 1;
+        if connection.epoch != self.epoch.get() {
+            if !self.addresses.borrow().contains(&connection.peer) {
+                return;
+            }
+            connection.epoch = self.epoch.get();
+        }
+        self.idle.borrow_mut().push_back(Parked { connection, since: now });
+    }
+
+    pub(super) fn count(&self, core: &Core, what: Connections) {
+        self.tally.borrow().add(core, what as usize, 1);
     }
 
     pub(super) fn is_aged(&self, age: Duration) -> bool {
@@ -119,6 +194,13 @@ impl Pool {
             }
             idle.pop_front();
         }
+        idle.retain(|parked| now < parked.connection.dies);
+    }
+
+    fn tell(&self, core: &Core) {
+        let tally = self.tally.borrow();
+        tally.set(core, Connections::InUse as usize, self.in_use.get().into());
+        tally.set(core, Connections::Idle as usize, self.idle.borrow().len() as u64);
     }
 }
 

@@ -25,8 +25,8 @@ use crate::rt::driver::{self, Choice, Loop, Refused, Tier};
 use crate::rt::listen::{self, Listener};
 use crate::rt::mailbox::{self, Mailbox, Post};
 use crate::stats::Process;
-use crate::table::Report;
 use crate::table::live::Live;
+use crate::table::{Moved, Report};
 
 /// How often what is idle is looked through: upstream connections, waiting reads, spare memory.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -77,6 +77,8 @@ pub struct StartError(pub String);
 enum Word {
     /// Take the published table over.
     Refresh,
+    /// Names lead elsewhere.
+    Lead(Arc<[Moved]>),
     /// Serve this address too.
     Listen(SocketAddr, TcpListener),
     /// Serve this address no longer.
@@ -131,6 +133,13 @@ impl Crew {
     pub fn refresh(&self) {
         for post in &self.posts {
             post.send(Word::Refresh);
+        }
+    }
+
+    /// Tells every worker which names lead elsewhere now.
+    pub fn lead(&self, moved: &Arc<[Moved]>) {
+        for post in &self.posts {
+            post.send(Word::Lead(Arc::clone(moved)));
         }
     }
 
@@ -299,6 +308,7 @@ impl Hire {
 fn hear(word: Word, means: &Rc<Means>, listeners: &RefCell<BTreeMap<SocketAddr, Listener>>) {
     match word {
         Word::Refresh => means.renew(),
+        Word::Lead(moved) => means.lead(&moved),
         Word::Listen(address, socket) => {
             let take = {
                 let means = Rc::clone(means);

@@ -24,6 +24,7 @@ mod wait;
 
 mod abort;
 mod admin;
+mod balance;
 mod bodies;
 mod breaker;
 mod cli;
@@ -38,8 +39,10 @@ mod headers;
 mod hostile;
 mod lifecycle;
 mod limits;
+mod names;
 mod reload;
 mod rest;
+mod retry;
 mod routing;
 mod seeds;
 mod timeouts;

@@ -59,7 +59,7 @@ pub struct Breaker {
     pub import: Option<String>,
     /// Whether it refuses. Default: "enforce".
     pub mode: Option<Mode>,
-    /// What it watches. Default: "route".
+    /// What it watches. Default: "route"; in a service "service".
     pub scope: Option<Scope>,
     /// How `timeWindow` counts. Default: "fixed" with `timeWindow`, else "cumulative".
     pub window: Option<WindowKind>,

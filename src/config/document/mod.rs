@@ -11,9 +11,9 @@ mod shape;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use breaker::{Breaker, HandlerCall, WindowKind};
+pub use breaker::{Breaker, HandlerCall, Scope, WindowKind};
 pub use http::{Handler, HandlerType, Host, Http, Limits, Paths, Timeouts, TrailingSlash};
-pub use route::{Route, RouteTimeouts, Service, ServiceType};
+pub use route::{Balance, Retry, RetryOn, Route, RouteTimeouts, Service, ServiceType};
 pub use shape::{BreakerChoice, Entries, Off, OneOrMany, WordOr};
 
 use crate::config::span::Span;

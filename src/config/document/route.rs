@@ -112,12 +112,16 @@ pub enum Balance {
     Random,
 }
 
+/// The most attempts after the first: each goes to another URL where there is one.
+const RETRIES_MAX: u32 = 8;
+
 /// Repetition of an exchange.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "retry")]
 pub struct Retry {
     /// Attempts after the first. Default: 1.
+    #[schemars(extend("maximum" = RETRIES_MAX))]
     pub attempts: Option<Count>,
     /// What is repeated. Default: ["connect"].
     pub on: Option<Vec<RetryOn>>,

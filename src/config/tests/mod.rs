@@ -29,7 +29,7 @@ fn seed_a_loads_with_its_numbers() {
     assert_eq!(route.method.as_deref(), Some("GET"));
     let names: Vec<&str> = route.services.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(names, ["userservice", "messagingservice"]);
-    assert_eq!(route.services[1].url.authority, "localhost:6667");
+    assert_eq!(route.services[1].urls[0].authority, "localhost:6667");
     let breaker = route.breaker.as_ref().unwrap();
     assert_eq!(
         breaker.policy.trip,
@@ -83,6 +83,6 @@ fn the_measured_document_loads() {
     );
     assert_eq!(advice, []);
     assert!(config.admin.is_none());
-    let url = &config.http.routes[0].services[0].url;
+    let url = &config.http.routes[0].services[0].urls[0];
     assert_eq!(url.pieces, [Piece::Literal("/".into()), Piece::Capture(0)]);
 }

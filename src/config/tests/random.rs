@@ -213,7 +213,7 @@ fn so_many_faults_so_many_complaints() {
         ("\"headers\": 100", "\"headers\": 1000"),
         ("\"trailingSlash\": \"ignore\"", "\"trailingSlash\": \"ignored\""),
         ("6666/users/:id?full=1", "6666/users/:ident?full=1"),
-        ("\"use\": \"patient\"", "\"use\": \"patience\""),
+        ("\"use\": \"patient\", \"max", "\"use\": \"patience\", \"max"),
         ("\"connect\": 500", "\"connect\": -500"),
         (
             "\"maxFailures\": 3, \"window\": \"cumulative\"",

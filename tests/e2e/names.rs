@@ -1,0 +1,104 @@
+//! Targets behind names, and what this process runs out of.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::balance::service;
+use crate::client::Client;
+use crate::document::{routes, with};
+use crate::origin::Origin;
+use crate::proxy::Proxy;
+use crate::wait;
+
+#[test]
+fn a_name_that_does_not_resolve_is_down_and_everything_else_goes_on() {
+    let origin = Origin::saying("well");
+    let port = origin.address().port();
+    let document = routes(json!({
+        "/here": { "GET": { "services": { "it": {
+            "url": format!("http://localhost:{port}/") } } } },
+        "/lost": { "GET": { "services": { "it": { "url": "http://nobody.invalid/" } } } },
+        "/both": { "GET": { "services": { "it": {
+            "url": ["http://nobody.invalid/", origin.url("/")], "retry": { "attempts": 0 } } } } }
+    }));
+    let proxy = Proxy::start(&document);
+    assert_eq!(proxy.get("/here").text(), "well");
+    let began = Instant::now();
+    assert_eq!(proxy.get("/lost").status, 502);
+    assert!(began.elapsed() < Duration::from_secs(1), "at once: {:?}", began.elapsed());
+    (0..20).for_each(|_| assert_eq!(proxy.get("/both").text(), "well", "it is passed over"));
+    proxy.lines().await_line("nobody.invalid does not resolve, requests to it fail");
+    let metrics = proxy.ask("/metrics").text().to_owned();
+    for line in [
+        "fusebox_target_addresses{target=\"nobody.invalid:80\"} 0",
+        "fusebox_target_connect_failures_total{target=\"nobody.invalid:80\"} 1",
+        &format!("fusebox_target_addresses{{target=\"127.0.0.1:{port}\"}} 1"),
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line} is not in {metrics}");
+    }
+    let failures = "fusebox_dns_failures_total{name=\"nobody.invalid\"} ";
+    assert!(metrics.contains(failures), "{metrics}");
+    assert!(metrics.contains("fusebox_dns_failures_total{name=\"localhost\"} 0"), "{metrics}");
+    assert_eq!(proxy.post("/reload").status, 200, "a reload goes on too");
+    assert_eq!(proxy.get("/here").text(), "well");
+}
+
+/// One descriptor too few is this process's own trouble: 503, and no breaker learns of it.
+#[test]
+fn running_out_of_descriptors_is_503_and_blames_nobody() {
+    let origin = Origin::saying("ok");
+    let breaker = json!({ "maxFailures": 1, "timeWindow": "1m" });
+    let document = service("/", json!({ "url": origin.url("/"), "circuitBreaker": breaker }));
+    let limits = json!({ "connections": 1000 });
+    let document = with(with(document, "/http/circuitBreaker", breaker), "/http/limits", limits);
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=64:64", "--", env!("CARGO_BIN_EXE_fusebox")]);
+    let proxy = Proxy::start_as(command, &document);
+    let mut clients = Vec::new();
+    // A client that is answered has been accepted; the first one that is not found no descriptor.
+    loop {
+        assert!(clients.len() < 64, "there is no end of descriptors");
+        let mut client = Client::connect(proxy.address());
+        client.send(b"GET /none HTTP/1.1\r\nHost: test\r\n\r\n");
+        if client.is_silent_for(Duration::from_millis(500)) {
+            break;
+        }
+        assert_eq!(client.response().status, 404);
+        clients.push(client);
+    }
+    let mut last = clients.pop().unwrap();
+    assert_eq!(last.get("/").status, 503);
+    drop(clients);
+    wait::until("descriptors", || last.get("/").status == 200);
+    for name in ["ALL /", "ALL /#it"] {
+        let state = proxy.breaker(name);
+        assert_eq!((&state["state"], &state["counts"]["failure"]), (&json!("closed"), &0.into()));
+    }
+    let metrics = proxy.ask("/metrics").text().to_owned();
+    assert!(!metrics.contains("fusebox_upstream_no_room_total 0\n"), "{metrics}");
+}
+
+#[test]
+fn a_pooled_connection_is_closed_after_about_ten_thousand_exchanges() {
+    const BATCH: usize = 100;
+    let origin = Origin::saying("ok");
+    let limits = json!({ "requestsPerConnection": "unlimited" });
+    let proxy = Proxy::start(&with(
+        service("/", json!({ "url": origin.url("/") })),
+        "/http/limits",
+        limits,
+    ));
+    let mut client = Client::connect(proxy.address());
+    let batch = "GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(BATCH);
+    let mut served = 0;
+    while origin.connections() < 2 {
+        assert!(served <= 11_100, "it goes on for ever");
+        client.send(batch.as_bytes());
+        (0..BATCH).for_each(|_| assert_eq!(client.response().status, 200));
+        served += BATCH;
+    }
+    assert!(served >= 9_000, "{served}");
+    assert_eq!(origin.count(), served, "none was lost, none came twice");
+}
