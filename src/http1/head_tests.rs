@@ -75,7 +75,8 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("GET http://b/ HTTP/1.1|Host: a||", 400),
         ("GET admin HTTP/1.1|Host: a||", 400),
         ("GET * HTTP/1.1|Host: a||", 400),
-        ("CONNECT a:80 HTTP/1.1|Host: a:80||", 400),
+        ("CONNECT a:80 HTTP/1.1|Host: a:80||", 405),
+        ("CONNECT / HTTP/1.1|Host: a||", 405),
         ("GET  / HTTP/1.1|Host: a||", 400),
         ("GET / HTTP/1.1 |Host: a||", 400),
         ("|||GET / HTTP/1.1|Host: a||", 400),
@@ -85,6 +86,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         let raw = bytes.replace('|', "\r\n");
         let expected = match fault {
             400 => RequestFault::Malformed,
+            405 => RequestFault::Connect,
             417 => RequestFault::UnknownExpectation,
             501 => RequestFault::UnknownCoding,
             _ => RequestFault::UnknownVersion,

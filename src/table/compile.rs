@@ -192,6 +192,7 @@ fn answers(allows: &[String]) -> Answers {
     Answers {
         bad_request: message(400, "Bad request"),
         not_found: message(404, "Not found"),
+        connect_refused: wrong_method(&String::new()),
         request_timeout: message(408, "Request timeout"),
         content_too_large: message(413, "Content too large"),
         uri_too_long: message(414, "URI too long"),

@@ -163,6 +163,8 @@ pub struct Answers {
     pub bad_request: Rendered,
     /// 404.
     pub not_found: Rendered,
+    /// 405 to `CONNECT`: nothing is allowed on the authority it names.
+    pub connect_refused: Rendered,
     /// 408.
     pub request_timeout: Rendered,
     /// 413.
