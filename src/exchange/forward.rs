@@ -199,6 +199,7 @@ impl<'v> Exchange<'_, 'v> {
             means: self.means,
             client: self.client,
             manner,
+            telling: &self.view.table.forwarding.telling,
             line,
             patience: self.patience,
             verdict: &mut chosen.verdict,

@@ -10,11 +10,12 @@ use super::means::{Means, View};
 use super::patience::Patience;
 use crate::clock::{self, Now};
 use crate::http1::head::{self, Asked, Bounds, Response};
+use crate::http1::rewrite;
 use crate::rt::buffer::{Buf, Class, Fit};
 use crate::rt::stream::Stream;
 
-/// Room in front of a response for a head that grew: by less than a line, see `rewrite`.
-const FRONT: usize = 64;
+/// Room in front of a response for a head that grew.
+const FRONT: usize = rewrite::GROWTH;
 
 /// The most interim (1xx) responses before a final one.
 const INTERIM_MAX: u32 = 8;

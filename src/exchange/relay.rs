@@ -18,9 +18,10 @@ use super::receive::Received;
 use super::waiting::Waiting;
 use crate::breaker::outcome::Ending;
 use crate::clock::{self, Now};
+use crate::http1::forwarding::Telling;
 use crate::http1::framing::{Body, Fed, Framing};
 use crate::http1::head::{Persist, Response, Version};
-use crate::http1::rewrite::{self, BodyForm, Writer};
+use crate::http1::rewrite::{self, BodyForm, Changes, Writer};
 use crate::rt::buffer::{Buf, Class, Fit};
 use crate::rt::deadline::Cut;
 use crate::rt::stream::Stream;
@@ -31,6 +32,8 @@ pub(super) struct Relay<'a, 'v> {
     pub(super) means: &'v Means,
     pub(super) client: &'a Waiting<'a>,
     pub(super) manner: Manner,
+    /// What the client is told of us.
+    pub(super) telling: &'v Telling,
     pub(super) line: Line<'a>,
     pub(super) patience: Patience<'v>,
     pub(super) verdict: &'a mut Verdict<'v>,
@@ -111,7 +114,7 @@ impl Relay<'_, '_> {
             Persist::Close => Next::Close,
         };
         let mut body = Body::new(head.framing);
-        let mut state = self.open(&head, &mut body, &mut buf, form)?;
+        let mut state = self.open(&head, &mut body, &mut buf, form, at)?;
         if let (Some(stream), State::More) = (self.line.stream(), state) {
             self.patience.rest(stream);
         }
@@ -149,11 +152,19 @@ impl Relay<'_, '_> {
         body: &mut Body,
         buf: &mut Buf,
         form: BodyForm,
+        now: Now,
     ) -> Result<State, Fault> {
         let mut scratch = self.means.scratch.borrow_mut();
         let mut writer = Writer::new(&mut scratch);
-        let (fields, say) = (self.means.fields.borrow(), self.manner.say());
-        rewrite::response_head(&mut writer, head, &fields, buf.filled(), say, form);
+        let (fields, date) = (self.means.fields.borrow(), self.means.today.line(now));
+        let (say, telling) = (self.manner.say(), self.telling);
+        // RFC 9112 §6.1: nor is an HTTP/1.0 client told of chunks that do not follow.
+        let told = match self.manner.version {
+            Version::Http10 => BodyForm::Unchunked,
+            Version::Http11 => form,
+        };
+        let changes = Changes { say, body: told, date: &date, telling };
+        rewrite::response_head(&mut writer, head, &fields, buf.filled(), &changes);
         let written = writer.finish().ok_or(Fault::Malformed)?;
         let opening = scratch.get(..written).unwrap_or_default();
         buf.consume(head.len);

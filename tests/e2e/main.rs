@@ -31,6 +31,7 @@ mod connections;
 mod drivers;
 mod failures;
 mod fanout;
+mod forwarding;
 mod framing;
 mod headers;
 mod hostile;
