@@ -12,7 +12,7 @@ use super::Next;
 use super::client::Manner;
 use super::fault::{Failure, Fault, Sent};
 use super::means::{Means, Verdict};
-use super::passing::{self, Keep};
+use super::passing::{self, Keep, Trailers};
 use super::patience::Patience;
 use super::receive::Received;
 use super::waiting::Waiting;
@@ -113,7 +113,7 @@ impl Relay<'_, '_> {
             Persist::Keep => Next::Again,
             Persist::Close => Next::Close,
         };
-        let mut body = Body::new(head.framing);
+        let mut body = (Body::new(head.framing), Trailers::default());
         let mut state = self.open(&head, &mut body, &mut buf, form, at)?;
         if let (Some(stream), State::More) = (self.line.stream(), state) {
             self.patience.rest(stream);
@@ -132,9 +132,9 @@ impl Relay<'_, '_> {
             if let Some(rest) = rest {
                 return Ok(Done { status, next, rest, at: now });
             }
-            buf = roomy(buf, &body);
+            buf = roomy(buf, &body.0);
             let end;
-            (end, buf, now) = self.receive(buf, &body, sent).await?;
+            (end, buf, now) = self.receive(buf, &body.0, sent).await?;
             state = match end {
                 End::Reached => State::Over(Left::Unknown),
                 End::Ahead => {
@@ -149,7 +149,7 @@ impl Relay<'_, '_> {
     fn open(
         &self,
         head: &Response,
-        body: &mut Body,
+        body: &mut (Body, Trailers),
         buf: &mut Buf,
         form: BodyForm,
         now: Now,
@@ -225,7 +225,7 @@ impl Relay<'_, '_> {
         self.client.begin(now, Cut::Both);
         let progress = || self.client.again(clock::now());
         let (outcome, buf) = self.client.stream().write_watched(buf, progress).await;
-        self.client.end();
+        self.client.sent();
         match outcome {
             Ok(()) => Ok(buf),
             Err(_) => Err(Failure { fault: Fault::of_client(self.client.stream()), sent }),
@@ -255,12 +255,12 @@ enum Left {
 }
 
 /// Reads on through the buffer and leaves in it what the client gets. `None`: not a body.
-fn step(body: &mut Body, buf: &mut Buf, form: BodyForm) -> Option<State> {
+fn step((body, trailers): &mut (Body, Trailers), buf: &mut Buf, form: BodyForm) -> Option<State> {
     let keep = match form {
         BodyForm::AsSent => Keep::Framed,
         BodyForm::Unchunked => Keep::Payload,
     };
-    let passed = passing::feed(body, buf.filled(), keep);
+    let passed = passing::feed(body, trailers, buf.filled(), keep);
     let state = match passed.fed {
         Fed::Bad => return None,
         Fed::More => State::More,

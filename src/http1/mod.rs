@@ -14,3 +14,4 @@ pub mod head;
 mod length;
 pub mod rewrite;
 mod target;
+pub mod trailer;
