@@ -9,9 +9,9 @@ use divan::{Bencher, black_box};
 use fusebox::breaker::policy::{Policy, StatusSet, Trip, Window};
 use fusebox::breaker::registry::{Draft, Registry};
 use fusebox::config::{
-    Answer, Balance, Body, BreakerConfig, Config, Driver, HostHeader, HostPattern, Http, Limits,
-    Log, Merge, PathPattern, PathRules, Piece, Retry, RetryAfter, Route, RouteTimeouts, Scope,
-    Segment, Service, TemplateQuery, Timeouts, TrailingSlash, UrlTemplate, Workers,
+    Answer, Balance, Body, BreakerConfig, Config, Driver, Forwarded, HostHeader, HostPattern, Http,
+    Limits, Log, Merge, PathPattern, PathRules, Piece, Retry, RetryAfter, Route, RouteTimeouts,
+    Scope, Segment, Service, TemplateQuery, Timeouts, TrailingSlash, UrlTemplate, Workers,
 };
 use fusebox::stats::Tallies;
 use fusebox::table::Table;
@@ -112,6 +112,7 @@ fn config(routes: usize) -> Config {
                 upstream_connections: None,
                 upstream_idle: 32,
             },
+            forwarded: Forwarded { trust: Vec::new(), emit: Vec::new() },
             trailing_slash: TrailingSlash::Ignore,
             paths: PathRules::Normal,
         },

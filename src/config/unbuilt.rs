@@ -69,7 +69,7 @@ const fn never(_: &str) -> bool {
     false
 }
 
-const ROWS: [NotBuilt; 28] = [
+const ROWS: [NotBuilt; 27] = [
     UNIX,
     HTTPS,
     row_of("admin", "listen", UNIX.says, UNIX.remedy, UNIX.served),
@@ -86,13 +86,6 @@ const ROWS: [NotBuilt; 28] = [
     }),
     row_of("log", "format", "the access log comes later", LEAVE_OUT, never),
     row_of("log", "file", "log files come later; lines go to standard error", LEAVE_OUT, never),
-    row_of(
-        "http",
-        "forwarded",
-        "trusted peers and other forwarding headers come later",
-        "leave it out",
-        default_forwarded,
-    ),
     row_of("handler", "type", "only handlers of type log are built", "write \"log\"", |json| {
         json == "\"log\""
     }),
@@ -147,11 +140,3 @@ const ROWS: [NotBuilt; 28] = [
     row_of("circuitBreaker", "backoff", "growing open times come later", LEAVE_OUT, never),
     row_of("circuitBreaker", "fallback", "fallbacks come later", LEAVE_OUT, never),
 ];
-
-fn default_forwarded(json: &str) -> bool {
-    let Ok(value) = serde_json::from_str::<serde_json::Value>(json) else {
-        return false;
-    };
-    let default = serde_json::json!({ "trust": [], "emit": ["x-forwarded"] });
-    ["trust", "emit"].iter().all(|key| value.get(key).is_none_or(|own| *own == default[key]))
-}

@@ -12,6 +12,7 @@ use super::choose::Message;
 use super::means::Verdict;
 use super::patience::{self, Limit};
 use crate::clock::Now;
+use crate::http1::forwarding::Origin;
 use crate::http1::rewrite::Passage;
 use crate::rt::buffer::Buf;
 use crate::table::{Endpoint, Guard, Service};
@@ -53,7 +54,7 @@ impl<'v> Call<'v> {
         service: &'v Service,
         whole: Option<Limit<'v>>,
         message: &Message<'_>,
-        client: &[u8],
+        origin: &Origin<'_>,
         passage: Passage,
     ) -> Option<Self> {
         let (pick, refused) = match core.first(service) {
@@ -66,7 +67,7 @@ impl<'v> Call<'v> {
             None => whole,
             guard => patience::nearer(whole, limit_of(guard, core.now)),
         };
-        let (out, front) = message.compose(core.view, service, endpoint, client, passage);
+        let (out, front) = message.compose(core.view, service, endpoint, origin, passage);
         Some(Self {
             service,
             endpoint,

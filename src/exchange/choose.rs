@@ -17,9 +17,10 @@ use crate::clock::Now;
 use crate::config::{HostHeader, Merge, TemplateQuery};
 use crate::http1::answer::Rendered;
 use crate::http1::field::Fields;
+use crate::http1::forwarding::{self, Origin, Word};
 use crate::http1::framing::Framing;
 use crate::http1::head::{self, Asked, Request};
-use crate::http1::rewrite::{self, Origin, Passage, Writer};
+use crate::http1::rewrite::{self, Passage, Writer};
 use crate::http1::upgrade::Upgrade;
 use crate::rt::buffer::{Buf, Fit};
 use crate::stats::Count;
@@ -75,6 +76,7 @@ pub(super) fn choose<'v>(
     means: &'v Means,
     view: &'v View,
     client: &Client,
+    word: Word,
     head: &Request,
     now: Now,
 ) -> Result<Chosen<'v>, Refusal<'v>> {
@@ -83,6 +85,10 @@ pub(super) fn choose<'v>(
     let path = head.path.of_bytes(bytes);
     if !spelling::clean(path, view.table.paths) {
         return Err(Refusal::counted(&answers.bad_request, Count::BadRequest));
+    }
+    let (fields, telling) = (means.fields.borrow(), &view.table.forwarding.telling);
+    if telling.is_loop(&fields, bytes) {
+        return Err(Refusal::counted(&answers.loop_detected, Count::BadRequest));
     }
     let mut captures = Captures::default();
     let ix = find(view, head, bytes, path, &mut captures)?;
@@ -99,13 +105,14 @@ pub(super) fn choose<'v>(
         [only] if only.merge == Merge::Union => Passage::Relayed,
         _ => Passage::Read,
     };
-    let fields = means.fields.borrow();
+    let host = head.host.of_bytes(bytes);
+    let origin = Origin { address: &client.address, host, word, telling };
     let message = Message { head, bytes, path, captures: &captures, fields: &fields };
     let core = Core { means, view, now };
     let late = &answers.gateway_timeout;
     let call = |service: &'v Service| {
         let whole = limit(service, guard, late, now);
-        Call::begin(&core, service, whole, &message, client.address(), passage)
+        Call::begin(&core, service, whole, &message, &origin, passage)
     };
     let no_room = || Refusal { route: Some(route), ..Refusal::plain(&answers.no_room) };
     let mut calls = services.iter().filter_map(call);
@@ -222,10 +229,13 @@ pub(super) fn front(means: &Means, view: &View, call: &Call<'_>, head: &Buf) -> 
     let mut captures = Captures::default();
     find(view, &head, bytes, path, &mut captures).ok()?;
     let message = Message { head: &head, bytes, path, captures: &captures, fields: &fields };
-    // The fields are not wanted: they are as they were. One writer of heads is enough.
-    let to = call.endpoint;
-    let (mut out, front) = message.compose(view, call.service, to, b"", Passage::Relayed);
-    out.truncate(front);
+    let mut out = Buf::sized(message.room(view, call.endpoint));
+    let fit = out.fill(|place| {
+        let mut writer = Writer::new(place);
+        message.front(&mut writer, view, call.service, call.endpoint);
+        writer.finish()
+    });
+    debug_assert_eq!(fit, Fit::Whole, "room is an upper bound");
     Some(out)
 }
 
@@ -238,8 +248,8 @@ pub(super) struct Message<'a> {
     fields: &'a Fields,
 }
 
-/// More than the names and the blank lines of the fields that a proxy adds.
-const ADDED: usize = 256;
+/// More than the version, the blank line and the fields that a proxy adds, but for hosts.
+const ADDED: usize = forwarding::ADDED + 128;
 
 impl Message<'_> {
     /// The head for `endpoint` of `service`, and where in it the fields begin.
@@ -248,20 +258,17 @@ impl Message<'_> {
         view: &View,
         service: &Service,
         endpoint: &Endpoint,
-        client: &[u8],
+        origin: &Origin<'_>,
         passage: Passage,
     ) -> (Buf, usize) {
-        let host = self.head.host.of_bytes(self.bytes);
-        let origin = Origin { client, host };
         let mut out = Buf::sized(self.room(view, endpoint));
         let mut front = 0;
         let fit = out.fill(|place| {
             let mut writer = Writer::new(place);
             self.front(&mut writer, view, service, endpoint);
             front = writer.written();
-            let upgrade = self.head.upgrade;
-            let (fields, bytes) = (self.fields, self.bytes);
-            rewrite::request_fields(&mut writer, fields, bytes, &origin, passage, upgrade);
+            let (head, fields) = (self.head, self.fields);
+            rewrite::request_fields(&mut writer, head, fields, self.bytes, origin, passage);
             writer.finish()
         });
         debug_assert_eq!(fit, Fit::Whole, "room is an upper bound");
@@ -275,7 +282,7 @@ impl Message<'_> {
         self.head.len
             + endpoint.literal_bytes
             + endpoint.pieces.len() * self.path.len() * 3
-            + self.head.host.of_bytes(self.bytes).len() * 2
+            + self.head.host.of_bytes(self.bytes).len() * 3
             + view.table.target(endpoint.target).line_end.len()
             + ADDED
     }

@@ -16,8 +16,9 @@ use super::choose::{Chosen, Repeat};
 use super::client::{Client, Manner};
 use super::fault::{Failure, Fault, Sent};
 use super::means::{Means, View};
+use super::passing::Trailers;
 use super::patience::Patience;
-use super::receive::{self, Received};
+use super::receive::{self, Audience, Received};
 use super::relay::{Done, Line, Progress, Relay, Rest};
 use super::retry::Again;
 use super::tunnel::Tunnel;
@@ -28,7 +29,7 @@ use crate::clock::{self, Now};
 use crate::http1::answer::Send;
 use crate::http1::head::{Asked, Expect};
 use crate::http1::upgrade::{self, Upgrade};
-use crate::rt::buffer::{Buf, Class};
+use crate::rt::buffer::Buf;
 use crate::rt::deadline::Cut;
 use crate::rt::stream::Stop;
 use crate::stats::Count;
@@ -44,18 +45,12 @@ pub(super) async fn forward<'v>(
     expect: Expect,
 ) -> Result<Done, Failure> {
     let Client { stream, buf, body, seen, manner, .. } = client;
-    let (mut now, route) = (*seen, chosen.route);
+    let (now, route) = (*seen, chosen.route);
     let mut out = std::mem::replace(&mut chosen.call.out, Buf::sized(0));
-    let mut upload = Upload { body, buf, allowance: route.body_bytes_max };
+    let trailers = Trailers::default();
+    let mut upload = Upload { body, buf, allowance: route.body_bytes_max, expect, trailers };
     upload.prefix(&mut out)?;
     let client = Waiting::new(stream, route.timeouts.body, None);
-    if !upload.body.is_over() && expect == Expect::Continue {
-        invite(&client, now).await?;
-        // The upstream has nothing to do with a client that does not take the invitation.
-        upload.receive(&client).await?;
-        upload.prefix(&mut out)?;
-        now = clock::now();
-    }
     let whole = upload.body.is_over();
     let repeat = if whole { chosen.repeat } else { Repeat::Never };
     let again = Again { means, view, route, repeat, client: client.stream() };
@@ -135,16 +130,6 @@ pub(super) enum Fresh {
     No,
     /// It must.
     Yes,
-}
-
-/// Lets a client that waits for it send its body.
-pub(super) async fn invite(client: &Waiting<'_>, now: Now) -> Result<(), Fault> {
-    let mut buf = Buf::new(Class::Small);
-    let _ = buf.put(b"HTTP/1.1 100 Continue\r\n\r\n");
-    client.begin(now, Cut::Both);
-    let (sent, _) = client.stream().write(buf).await;
-    client.end();
-    sent.map_err(|_| Fault::of_client(client.stream()))
 }
 
 pub(super) async fn lease(
@@ -250,9 +235,11 @@ impl<'v> Exchange<'_, 'v> {
     ) -> Result<Option<Done>, Failure> {
         let Some(stream) = line.stream() else { return Err(Fault::CutShort.into()) };
         let asked = chosen.asked;
+        let telling = &self.view.table.forwarding.telling;
+        let audience = Some(Audience { client: self.client, version: manner.version, telling });
+        let (means, view, patience) = (self.means, self.view, &self.patience);
         let received =
-            receive::head(self.means, self.view, stream, asked, self.offered, &self.patience);
-        let received = received.await?;
+            receive::head(means, view, stream, asked, self.offered, patience, audience).await?;
         let status = received.head.status;
         if status == 101 {
             return self.switch(received, line, chosen).map(Some);
@@ -268,6 +255,7 @@ impl<'v> Exchange<'_, 'v> {
             means: self.means,
             client: self.client,
             manner,
+            telling,
             line,
             patience: self.patience,
             verdict: &mut chosen.verdict,
@@ -286,7 +274,9 @@ impl<'v> Exchange<'_, 'v> {
     ) -> Result<Done, Failure> {
         let Line::Own(upstream) = line else { return Err(Fault::Malformed.into()) };
         let (status, at) = (received.head.status, received.at);
-        let tunnel = Tunnel::new(self.means, upstream, received, chosen.route.timeouts.tunnel);
+        let telling = &self.view.table.forwarding.telling;
+        let idle = chosen.route.timeouts.tunnel;
+        let tunnel = Tunnel::new(self.means, upstream, received, telling, idle);
         let next = Next::Tunnel(Box::new(tunnel?));
         chosen.verdict.settle(Ending::Answered(status), at);
         Ok(Done { status, next, rest: Rest::Dirty, at })

@@ -21,6 +21,7 @@ mod patience;
 mod receive;
 mod relay;
 mod retry;
+mod today;
 pub mod tunnel;
 mod upload;
 mod waiting;
@@ -70,7 +71,8 @@ pub async fn run(client: &mut Client, means: &Means, now: Now) -> Option<Next> {
     client.stream.deadline.disarm();
     client.served = client.served.saturating_add(1);
     client.manner = manner(client, means, &view, &head);
-    let mut chosen = choose::choose(means, &view, client, &head, now);
+    let word = client.word(&view.table);
+    let mut chosen = choose::choose(means, &view, client, word, &head, now);
     client.begin(&head);
     if head.upgrade == Upgrade::Asked && !client.buf.is_empty() {
         // In which protocol these bytes are is not known unless the upgrade is accepted.

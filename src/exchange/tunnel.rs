@@ -16,7 +16,8 @@ use super::fault::Fault;
 use super::means::Means;
 use super::receive::{FRONT, Received};
 use crate::clock;
-use crate::http1::rewrite::{self, BodyForm, Say, Writer};
+use crate::http1::forwarding::Telling;
+use crate::http1::rewrite::{self, BodyForm, Changes, Say, Writer};
 use crate::rt::buffer::{Buf, Class, Fit, LARGE};
 use crate::rt::deadline::{Cut, Why};
 use crate::rt::stream::{Heard, Stream};
@@ -38,6 +39,7 @@ impl Tunnel {
         means: &Means,
         upstream: Leased,
         received: Received,
+        telling: &Telling,
         idle: Option<Duration>,
     ) -> Result<Self, Fault> {
         let Received { head, mut buf, .. } = received;
@@ -46,8 +48,9 @@ impl Tunnel {
         let fit = first.fill(|room| {
             let (mut writer, fields) = (Writer::new(room), means.fields.borrow());
             let bytes = buf.filled();
-            let form = BodyForm::AsSent;
-            rewrite::response_head(&mut writer, &head, &fields, bytes, Say::Upgrade, form);
+            let (say, body) = (Say::Upgrade, BodyForm::AsSent);
+            let changes = Changes { say, body, date: &[], telling };
+            rewrite::response_head(&mut writer, &head, &fields, bytes, &changes);
             writer.finish()
         });
         buf.consume(head.len);

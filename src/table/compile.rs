@@ -11,16 +11,20 @@
 )]
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 use super::{
-    Answers, BreakerIx, Endpoint, EndpointIx, Guard, Piece, Route, Service, ServiceIx, Span, Table,
-    Target, TargetIx, tree,
+    Answers, BreakerIx, Endpoint, EndpointIx, Forwarding, Guard, Piece, Route, Service, ServiceIx,
+    Span, Table, Target, TargetIx, tree,
 };
 use crate::breaker::Breaker;
 use crate::breaker::registry::{Draft, Registry};
 use crate::config::{self, Body, BreakerConfig, Config, HostPattern, Scope, UrlTemplate};
 use crate::http1::answer::{Rendered, Say};
+use crate::http1::forwarding::Telling;
 use crate::stats::Tallies;
 
 /// What a compile takes over from the tables before.
@@ -57,6 +61,7 @@ pub fn compile(
         answers: answers(&allows),
         timeouts: http.timeouts,
         limits: http.limits,
+        forwarding: forwarding(&http.forwarded),
         paths: http.paths,
     }
 }
@@ -104,6 +109,19 @@ fn attempts_name(
         Scope::Target => format!("{route}#{}@http://{}", service.name, url.authority),
     }
 }
+
+fn forwarding(config: &config::Forwarded) -> Forwarding {
+    let telling = Telling::new(&config.emit, NAME.as_bytes());
+    Forwarding { trust: config.trust.as_slice().into(), telling }
+}
+
+/// What this process is called in `Via`: by chance, since two of one name would each take what the
+/// other forwards for its own coming back. The same for all tables of a process.
+static NAME: LazyLock<String> = LazyLock::new(|| {
+    // The keys of a hasher are random, and differ between processes.
+    let chance = RandomState::new().build_hasher().finish();
+    format!("fusebox-{:08x}", chance >> 32)
+});
 
 /// The arrays of a table while they grow.
 struct Parts<'c, 'k, R> {
@@ -265,6 +283,7 @@ fn answers(allows: &[String]) -> Answers {
     Answers {
         bad_request: message(400, "Bad request"),
         not_found: message(404, "Not found"),
+        connect_refused: wrong_method(&String::new()),
         request_timeout: message(408, "Request timeout"),
         content_too_large: message(413, "Content too large"),
         uri_too_long: message(414, "URI too long"),
@@ -277,6 +296,7 @@ fn answers(allows: &[String]) -> Answers {
         no_room: message(503, "Too many connections"),
         gateway_timeout: message(504, "Gateway timeout"),
         version_not_supported: message(505, "HTTP version not supported"),
+        loop_detected: message(508, "Loop detected"),
         method_not_allowed: allows.iter().map(wrong_method).collect(),
     }
 }
