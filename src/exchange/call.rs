@@ -49,6 +49,8 @@ pub(super) struct Call<'v> {
 impl<'v> Call<'v> {
     /// The first attempt on `service`; where its breakers let none through, a call that is not
     /// made.
+    // Inlined, so that it is made where it stays.
+    #[inline]
     pub(super) fn begin(
         core: &Core<'v>,
         service: &'v Service,
