@@ -74,8 +74,11 @@ impl Body {
     }
 }
 
-/// The longest chunk-size line, extensions included: extensions have no use but attack.
+/// The longest extensions of one chunk: they have no use but attack.
 const LINE_MAX: u16 = 256;
+
+/// The most bytes of extensions in a whole body: else a byte of payload could cost a line of them.
+const EXTENSIONS_MAX: u16 = 4096;
 
 /// The most bytes of trailer section.
 const TRAILER_MAX: u16 = 4096;
@@ -89,6 +92,8 @@ pub struct Chunks {
     at: At,
     /// Bytes of the current line or of the trailer section so far.
     line: u16,
+    /// Bytes of extensions so far.
+    extensions: u16,
     digits: u8,
     size: u64,
 }
@@ -96,9 +101,15 @@ pub struct Chunks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     Size,
+    /// Behind the `;`: a name is due.
     Extension,
+    ExtensionName,
+    /// Behind the `=`: a token or a quoted string is due.
+    ExtensionEquals,
+    ExtensionValue,
     Quoted,
     Escaped,
+    QuotedEnd,
     SizeLf,
     Data,
     DataCr,
@@ -117,8 +128,12 @@ impl At {
         matches!(
             self,
             Self::Extension
+                | Self::ExtensionName
+                | Self::ExtensionEquals
+                | Self::ExtensionValue
                 | Self::Quoted
                 | Self::Escaped
+                | Self::QuotedEnd
                 | Self::TrailerName
                 | Self::TrailerValue
                 | Self::TrailerLf
@@ -149,7 +164,7 @@ pub enum Fed {
 
 impl Default for Chunks {
     fn default() -> Self {
-        Self { at: At::Size, line: 0, digits: 0, size: 0 }
+        Self { at: At::Size, line: 0, extensions: 0, digits: 0, size: 0 }
     }
 }
 
@@ -194,7 +209,13 @@ impl Chunks {
     fn step(&mut self, byte: u8) -> Option<At> {
         match self.at {
             At::Size => self.size_digit(byte),
-            At::Extension | At::Quoted | At::Escaped => self.extension(byte),
+            At::Extension
+            | At::ExtensionName
+            | At::ExtensionEquals
+            | At::ExtensionValue
+            | At::Quoted
+            | At::Escaped
+            | At::QuotedEnd => self.extension(byte),
             At::SizeLf => (byte == b'\n').then(|| self.size_read()),
             At::DataCr => (byte == b'\r').then_some(At::DataLf),
             At::DataLf => (byte == b'\n').then(|| {
@@ -222,18 +243,25 @@ impl Chunks {
         }
     }
 
+    /// RFC 9112 §7.1.1: `;name`, `;name=token` or `;name="text"`, without the white space that is
+    /// allowed there and that nobody should send.
     fn extension(&mut self, byte: u8) -> Option<At> {
         self.line += 1;
-        if self.line > LINE_MAX {
+        self.extensions += 1;
+        if self.line > LINE_MAX || self.extensions > EXTENSIONS_MAX {
             return None;
         }
+        let is_token = super::head::is_token(byte);
         match (self.at, byte) {
-            (At::Extension, b'\r') => Some(At::SizeLf),
-            (At::Extension, b'"') => Some(At::Quoted),
-            (At::Quoted, b'"') => Some(At::Extension),
+            (At::ExtensionName | At::ExtensionValue | At::QuotedEnd, b'\r') => Some(At::SizeLf),
+            (At::ExtensionName | At::ExtensionValue | At::QuotedEnd, b';') => Some(At::Extension),
+            (At::Extension | At::ExtensionName, _) if is_token => Some(At::ExtensionName),
+            (At::ExtensionName, b'=') => Some(At::ExtensionEquals),
+            (At::ExtensionEquals, b'"') => Some(At::Quoted),
+            (At::ExtensionEquals | At::ExtensionValue, _) if is_token => Some(At::ExtensionValue),
+            (At::Quoted, b'"') => Some(At::QuotedEnd),
             (At::Quoted, b'\\') => Some(At::Escaped),
-            (At::Escaped, b'\t' | b' '..=b'~') => Some(At::Quoted),
-            (at, b'\t' | b' '..=b'~') => Some(at),
+            (At::Quoted | At::Escaped, b'\t' | b' '..=b'~') => Some(At::Quoted),
             _ => None,
         }
     }
@@ -333,6 +361,11 @@ mod tests {
             b"3;a\n\r\nabc\r\n0\r\n\r\n",
             b"3;a=\"\r\n\"\r\nabc\r\n0\r\n\r\n",
             b"3;\0\r\nabc\r\n0\r\n\r\n",
+            b"3;\r\nabc\r\n0\r\n\r\n",
+            b"3;;a\r\nabc\r\n0\r\n\r\n",
+            b"3;a=\r\nabc\r\n0\r\n\r\n",
+            b"3;a b\r\nabc\r\n0\r\n\r\n",
+            b"3;a=\"b\"c\r\nabc\r\n0\r\n\r\n",
             b"0\r\n X: y\r\n\r\n",
             b"0\r\nX: y\n\r\n",
             b"0\r\nno trailer\r\n\r\n",
@@ -367,6 +400,10 @@ mod tests {
         };
         assert_eq!(long(b"3;", b'a', usize::from(LINE_MAX)), Fed::More);
         assert_eq!(long(b"3;", b'a', usize::from(LINE_MAX) + 1), Fed::Bad);
+        let bodies = |count: usize| b"1;abcdef\r\nx\r\n".repeat(count);
+        let most = usize::from(EXTENSIONS_MAX) / b"abcdef\r".len();
+        assert_eq!(Chunks::default().feed(&bodies(most), |_, _| {}), Fed::More);
+        assert_eq!(Chunks::default().feed(&bodies(most + 1), |_, _| {}), Fed::Bad);
         assert_eq!(long(b"0\r\nX:", b'a', usize::from(TRAILER_MAX) - 2), Fed::More);
         assert_eq!(long(b"0\r\nX:", b'a', usize::from(TRAILER_MAX) - 1), Fed::Bad);
     }
