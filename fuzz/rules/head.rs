@@ -32,7 +32,9 @@ fn check_request(bytes: &[u8]) {
     assert_eq!(words.next(), Some(method));
     let target = words.next().unwrap();
     assert!(target.ends_with(&[path, query].concat()), "the target's end");
-    assert!(words.next().is_some_and(|word| word.starts_with(b"HTTP/1.")) && words.next().is_none());
+    assert!(
+        words.next().is_some_and(|word| word.starts_with(b"HTTP/1.")) && words.next().is_none()
+    );
     assert!(method.iter().copied().all(reader::is_token) && !method.is_empty());
     assert!(path.starts_with(b"/") || path == b"*");
     assert!(query.is_empty() || query.starts_with(b"?"));
