@@ -144,8 +144,8 @@ pub fn response_head(
     }
     copy(writer, fields, bytes, |field| match field.kind {
         Kind::Hop | Kind::Connection => false,
-        Kind::TransferEncoding => body == BodyForm::AsSent,
-        // RFC 9110 §8.6: a 204 has none, and who believes it waits for a body.
+        // RFC 9110 §8.6, RFC 9112 §6.1: a 204 has neither, and who believes it waits for a body.
+        Kind::TransferEncoding => body == BodyForm::AsSent && response.status != 204,
         Kind::ContentLength => response.status != 204,
         Kind::EndToEnd
         | Kind::Host

@@ -1,7 +1,7 @@
 //! The binary from outside: started as a process, spoken to over sockets, stopped by signals.
 //!
-//! Harness: `proxy` runs the binary, `origin` stands behind it, `client` before it, `kernel` holds
-//! the system calls, `wait` the deadlines, `document` writes configurations. The other modules are
+//! Harness: `proxy` runs the binary, `origin` stands behind it, `client` before it, `recorder` writes
+//! down what comes through, `corpus` holds what is sent, `reading` what the library takes it for, `kernel` the system calls, `wait` the deadlines, `document` writes configurations. The other modules are
 //! tests, one subject each. No fixed ports, loopback only. `FUSEBOX_E2E_DRIVER` picks the driver of
 //! every proxy whose document names none.
 
@@ -16,10 +16,13 @@
 )]
 
 mod client;
+mod corpus;
 mod document;
 mod kernel;
 mod origin;
 mod proxy;
+mod reading;
+mod recorder;
 mod wait;
 
 mod admin;
@@ -33,10 +36,13 @@ mod failures;
 mod fanout;
 mod framing;
 mod headers;
+mod hops;
 mod hostile;
 mod lifecycle;
 mod limits;
 mod reload;
+mod replies;
 mod routing;
 mod seeds;
+mod smuggling;
 mod timeouts;
