@@ -153,6 +153,12 @@ impl Client {
         if clean { Ok(statuses) } else { Err(statuses) }
     }
 
+    /// The same, of a connection that may stay open: until nothing has come for `span`.
+    pub(crate) fn statuses_until_silent(&mut self, span: Duration) -> Result<Vec<u16>, Vec<u16>> {
+        self.stream.set_read_timeout(Some(span)).unwrap();
+        self.statuses()
+    }
+
     /// Leaves with a reset.
     pub(crate) fn abort(self) {
         kernel::reset(self.stream);

@@ -90,7 +90,8 @@ impl Running {
     fn new(head: &Request, bytes: &[u8]) -> Self {
         let [method, path, query] =
             [head.method, head.path, head.query].map(|span| span.of_bytes(bytes));
-        let served = spelling::clean(path, PathRules::Normal) && path != b"*";
+        let routed = path != b"*" && method != b"TRACE";
+        let served = routed && spelling::clean(path, PathRules::Normal);
         let line = [method, b" ", path, query].concat();
         Self {
             line: if served { text(&line) } else { String::new() },

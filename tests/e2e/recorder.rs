@@ -7,6 +7,7 @@ use std::io::{Read as _, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::wait::{self, PATIENCE};
 
@@ -21,8 +22,17 @@ pub(crate) struct Recorder {
 #[derive(Debug, Default)]
 struct Connection {
     peer: Option<SocketAddr>,
+    stream: Option<TcpStream>,
     bytes: Vec<u8>,
     is_over: bool,
+}
+
+impl Connection {
+    fn end(&self) {
+        if let Some(stream) = &self.stream {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
 }
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -34,9 +44,10 @@ impl Recorder {
         let connections = Arc::new(Mutex::new(Vec::new()));
         let theirs = Arc::clone(&connections);
         thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
+            while let Ok((stream, peer)) = listener.accept() {
                 let connection = Arc::new(Mutex::new(Connection {
-                    peer: stream.peer_addr().ok(),
+                    peer: Some(peer),
+                    stream: stream.try_clone().ok(),
                     ..Connection::default()
                 }));
                 theirs.lock().unwrap().push(Arc::clone(&connection));
@@ -54,6 +65,13 @@ impl Recorder {
     /// each, parted by ` + `; empty when nothing came.
     #[track_caller]
     pub(crate) fn take(&self) -> String {
+        self.take_within(PATIENCE)
+    }
+
+    /// The same; connections that have not ended within `span` are ended here: not every proxy
+    /// gives up what it began for a client that has left.
+    #[track_caller]
+    pub(crate) fn take_within(&self, span: Duration) -> String {
         // Connections are accepted in order: behind this one none is missing.
         let last = TcpStream::connect(self.address).and_then(|stream| stream.local_addr()).unwrap();
         let came = |one: &Arc<Mutex<Connection>>| one.lock().unwrap().peer == Some(last);
@@ -61,7 +79,13 @@ impl Recorder {
         wait::until("the last connection at the origin", came);
         let ended = |one: &Arc<Mutex<Connection>>| one.lock().unwrap().is_over;
         let over = || self.connections.lock().unwrap().iter().all(ended);
-        wait::until("the end of every connection at the origin", over);
+        let began = Instant::now();
+        wait::until("the end of every connection at the origin", || {
+            if began.elapsed() > span {
+                self.connections.lock().unwrap().iter().for_each(|one| one.lock().unwrap().end());
+            }
+            over()
+        });
         let all = std::mem::take(&mut *self.connections.lock().unwrap());
         let told = all.iter().map(|one| told(&one.lock().unwrap().bytes));
         told.filter(|told| !told.is_empty()).collect::<Vec<_>>().join(" + ")
@@ -104,8 +128,8 @@ enum Read {
     Part,
 }
 
-/// Every request in `bytes`, as `POST /x 3:abc`, `POST /x chunked:abc` or `GET /x -`, with its
-/// oddities in braces; what is left over is `part`.
+/// Every request in `bytes`, as `POST /x 3:abc`, `POST /x chunked:abc` or `GET /x -`, with
+/// `(trailers)` where it has some and its oddities in braces; what is left over is `part`.
 pub(crate) fn told(mut bytes: &[u8]) -> String {
     let mut all = Vec::new();
     while !bytes.is_empty() {
@@ -133,7 +157,6 @@ fn request(bytes: &[u8]) -> Read {
     if lines.iter().any(|line| line.iter().any(control)) {
         odd.push("control");
     }
-    let line = String::from_utf8_lossy(lines[0]).into_owned();
     if lines.iter().skip(1).any(|line| line.starts_with(b" ") || line.starts_with(b"\t")) {
         odd.push("fold");
     }
@@ -156,7 +179,7 @@ fn request(bytes: &[u8]) -> Read {
         if !coding.eq_ignore_ascii_case(b"chunked") {
             odd.push("coding");
         }
-        chunks(rest, &mut odd).map(|(payload, len)| (format!("chunked:{}", text(&payload)), len))
+        chunks(rest, &mut odd)
     } else if let Some(length) = lengths.first() {
         let digits = std::str::from_utf8(length).unwrap_or_default();
         if digits.is_empty() || digits.bytes().any(|byte| !byte.is_ascii_digit()) {
@@ -178,20 +201,20 @@ fn request(bytes: &[u8]) -> Read {
         let waits = values("expect").iter().any(|v| v.eq_ignore_ascii_case(b"100-continue"));
         return if waits && rest.is_empty() { Read::Waits } else { Read::Part };
     };
-    let mut words = line.rsplitn(2, ' ');
-    let (version, start) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    if !matches!(version, "HTTP/1.1" | "HTTP/1.0") {
+    let line = lines[0];
+    let blank = line.iter().rposition(|byte| *byte == b' ').unwrap_or(line.len());
+    let (start, version) = line.split_at(blank);
+    if !matches!(version, b" HTTP/1.1" | b" HTTP/1.0") {
         odd.push("version");
     }
-    let target = text(lines[0].get(..start.len()).unwrap_or(lines[0]));
     odd.sort_unstable();
     odd.dedup();
     let odd = if odd.is_empty() { String::new() } else { format!(" {{{}}}", odd.join(", ")) };
-    Read::Whole { shape: format!("{target} {body}{odd}"), len: end + 4 + len }
+    Read::Whole { shape: format!("{} {body}{odd}", text(start)), len: end + 4 + len }
 }
 
-/// The payload of a chunked body and the body's length, if it is whole.
-fn chunks(bytes: &[u8], odd: &mut Vec<&'static str>) -> Option<(Vec<u8>, usize)> {
+/// A chunked body in words, and its length, if it is whole.
+fn chunks(bytes: &[u8], odd: &mut Vec<&'static str>) -> Option<(String, usize)> {
     let (mut payload, mut at) = (Vec::new(), 0);
     loop {
         let end = find(&bytes[at..], b"\r\n")?;
@@ -215,13 +238,14 @@ fn chunks(bytes: &[u8], odd: &mut Vec<&'static str>) -> Option<(Vec<u8>, usize)>
         }
         at += 2;
     }
+    let mut trailers = "";
     loop {
         let end = find(&bytes[at..], b"\r\n")?;
         at += end + 2;
         if end == 0 {
-            return Some((payload, at));
+            return Some((format!("chunked:{}{trailers}", text(&payload)), at));
         }
-        odd.push("trailer");
+        trailers = " (trailers)";
     }
 }
 

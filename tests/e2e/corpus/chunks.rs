@@ -106,7 +106,7 @@ fn chunks() -> Vec<Message> {
 
 #[rustfmt::skip]
 fn pipelines() -> Vec<Message> {
-    let unmatched = format!("POST /%2e HTTP/1.1¦Host: a¦Content-Length: 28¦¦{EVIL}");
+    let unmatched = format!("POST /%2e HTTP/1.1¦Host: a¦Content-Length: 31¦¦{EVIL}");
     let bare = "GET /y HTTP/1.1\nHost: a\n\n";
     [
         rows("B25", "the body of a request that we answer is no request", [
