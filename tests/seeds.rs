@@ -1,7 +1,7 @@
 //! Every seed of every fuzz target, through the rule that the fuzzer asserts.
 //!
-//! The seeds lie in `fuzz/corpus/TARGET/`: some written by hand, some found by the fuzzer. A finding
-//! is added there in the commit that mends it.
+//! The seeds lie in `fuzz/corpus/TARGET/`: some written by hand, some found by the fuzzer. A
+//! finding is added there in the commit that mends it.
 
 #![allow(
     clippy::unwrap_used,

@@ -5,6 +5,8 @@
 
 #![allow(
     dead_code,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

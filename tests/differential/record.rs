@@ -17,12 +17,12 @@ pub(crate) struct Entry {
 }
 
 const HEAD: &str = "\
-What fusebox, nginx 1.22 and HAProxy 2.6 (Debian 12) did with each hostile request of tests/e2e/corpus.
-`forwards` tells each request that reached the origin: its line, the length of its body or `chunked`,
-the body; in braces what in it no careful sender writes. `refused` tells the status, `closed` is an end
-without one, `waits` a connection that stayed open. Under each reason stand the messages on which
-what reached the origin differs; those on which nothing differs stand last. Written by
-`UPDATE=1 cargo test --test differential`, read by the same test.
+What fusebox, nginx 1.22 and HAProxy 2.6 (Debian 12) did with each hostile request of
+tests/e2e/corpus. `forwards` tells each request that reached the origin: its line, the length of
+its body or `chunked`, the body; in braces what in it no careful sender writes. `refused` tells
+the status, `closed` is an end without one, `waits` a connection that stayed open. Under each
+reason stand the messages on which what reached the origin differs; those on which nothing
+differs stand last. Written by `UPDATE=1 cargo test --test differential`, read by the same test.
 ";
 
 /// The heading of what is alike.

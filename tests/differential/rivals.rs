@@ -72,8 +72,8 @@ pub(crate) fn start(rival: Rival, lanes: usize) -> Option<Vec<Lane>> {
     });
     if !said.as_ref().is_ok_and(|said| said.contains(version)) {
         let missing = format!(
-            "{rival:?} is compared by what is on record only: there is no `{version}` at {program}; \
-             on Debian 12, `apt-get install nginx-light haproxy` as root\n"
+            "{rival:?} is compared by what is on record only: there is no `{version}` at \
+             {program}; on Debian 12, `apt-get install nginx-light haproxy` as root\n"
         );
         let required = std::env::var("FUSEBOX_RIVALS").is_ok_and(|value| value == "required");
         assert!(!required, "{missing}{said:?}");

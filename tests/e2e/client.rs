@@ -141,7 +141,13 @@ impl Client {
     /// Reads to the end of the connection: the statuses of everything that came, in order; as an
     /// error where it does not end.
     pub(crate) fn statuses(&mut self) -> Result<Vec<u16>, Vec<u16>> {
-        let (all, clean) = loop {
+        self.statuses_until_silent(PATIENCE)
+    }
+
+    /// The same, of a connection that may stay open: until nothing has come for `span`.
+    pub(crate) fn statuses_until_silent(&mut self, span: Duration) -> Result<Vec<u16>, Vec<u16>> {
+        self.stream.set_read_timeout(Some(span)).unwrap();
+        let (all, ended) = loop {
             match self.more() {
                 Ok(()) => {}
                 Err(Broken::Cut(all) | Broken::Reset(all)) => break (all, true),
@@ -149,14 +155,9 @@ impl Client {
             }
         };
         self.rest.clear();
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let statuses = statuses_in(&all);
-        if clean { Ok(statuses) } else { Err(statuses) }
-    }
-
-    /// The same, of a connection that may stay open: until nothing has come for `span`.
-    pub(crate) fn statuses_until_silent(&mut self, span: Duration) -> Result<Vec<u16>, Vec<u16>> {
-        self.stream.set_read_timeout(Some(span)).unwrap();
-        self.statuses()
+        if ended { Ok(statuses) } else { Err(statuses) }
     }
 
     /// Leaves with a reset.
@@ -276,7 +277,7 @@ fn parse_head(head: &[u8]) -> Result<Response, Broken> {
 }
 
 /// The statuses of all the responses in `bytes`; no body of ours looks like a status line.
-pub(crate) fn statuses_in(bytes: &[u8]) -> Vec<u16> {
+fn statuses_in(bytes: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(bytes);
     let lines = text.split("HTTP/1.").skip(1);
     lines.filter_map(|line| line.get(2..5).and_then(|status| status.parse().ok())).collect()

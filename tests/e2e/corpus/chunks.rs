@@ -4,7 +4,7 @@ use super::Must::{Answer, Break, Forward, ForwardThenRefuse};
 use super::{EVIL, Message, chunked, get, post, rows};
 
 pub(super) fn messages() -> Vec<Message> {
-    [chunks(), pipelines()].concat()
+    [sizes(), lines(), pipelines()].concat()
 }
 
 /// Chunked bodies, each followed by what an attacker would have read.
@@ -13,15 +13,15 @@ fn junk(row: &'static str, why: &'static str, bodies: &[(&'static str, String)])
     rows(row, why, bodies.iter().map(|(name, body)| (*name, text(body), Break)))
 }
 
+/// Bodies as they are kept.
+fn of(list: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+    list.iter().map(|(name, body)| (*name, (*body).to_owned())).collect()
+}
+
 #[rustfmt::skip]
-fn chunks() -> Vec<Message> {
-    let of = |list: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
-        list.iter().map(|(name, body)| (*name, (*body).to_owned())).collect()
-    };
+fn sizes() -> Vec<Message> {
     let end = "¦abc¦0¦¦";
     let zeros = format!("{}3{end}", "0".repeat(40));
-    let long = format!("3;{}{end}", "a".repeat(20_000));
-    let flood = format!("{}0¦¦", "1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa¦x¦".repeat(400));
     [
         junk("B18", "a size is hexadecimal digits and nothing else", &of(&[
             ("plus", "+3¦abc¦0¦¦"),
@@ -50,6 +50,16 @@ fn chunks() -> Vec<Message> {
             ("2^63", format!("8000000000000000{end}")),
             ("forty zeros", zeros),
         ]),
+    ]
+    .concat()
+}
+
+#[rustfmt::skip]
+fn lines() -> Vec<Message> {
+    let end = "¦abc¦0¦¦";
+    let long = format!("3;{}{end}", "a".repeat(20_000));
+    let flood = format!("{}0¦¦", "1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa¦x¦".repeat(400));
+    [
         junk("B20", "chunk lines end as all lines do", &of(&[
             ("LF behind size", "3\nabc¦0¦¦"),
             ("LF behind data", "3¦abc\n0¦¦"),

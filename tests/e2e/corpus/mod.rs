@@ -1,8 +1,8 @@
 //! Hostile requests: raw bytes, each with a name, what must become of it, and why.
 //!
-//! `framing`, `chunks` and `target` hold the classes of known attacks by their row ids, `mutations` what a
-//! generator makes of the two fields that framing rests on. In the texts `¦` is CR LF, and every
-//! character below 256 is one byte.
+//! `framing`, `chunks` and `target` hold the classes of known attacks by their row ids,
+//! `mutations` what a generator makes of the two fields that framing rests on. In the texts `¦` is
+//! CR LF, and every character below 256 is one byte.
 
 mod chunks;
 mod framing;
