@@ -11,6 +11,17 @@ use crate::rivals::Lane;
 pub(crate) struct Decision(pub(crate) String);
 
 impl Decision {
+    /// Whether this, on record, allows for `other`: what one of theirs does may hang on how its
+    /// reads fall; then all that it does is on record, with `or` between.
+    pub(crate) fn admits(&self, other: &Self) -> bool {
+        self.0.split(" or ").any(|one| one == other.0)
+    }
+
+    /// Whether it is always the same.
+    pub(crate) fn is_certain(&self) -> bool {
+        !self.0.contains(" or ")
+    }
+
     /// How many whole requests reached the origin.
     pub(crate) fn forwarded(&self) -> usize {
         let requests = self.0.strip_prefix("forwards ");
