@@ -42,6 +42,14 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
+fn the_seeds_are_few_enough_to_be_looked_at() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let targets = fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path());
+    let count: usize = targets.map(|target| fs::read_dir(target).unwrap().count()).sum();
+    assert!(count < 300, "{count} seeds: the fuzzer's own finds belong elsewhere");
+}
+
+#[test]
 fn a_head_is_plain_and_the_same_however_it_arrives() {
     replay("head", rules::head::check);
 }
