@@ -9,8 +9,8 @@ use divan::{Bencher, black_box};
 use fusebox::breaker::policy::{Policy, StatusSet, Trip, Window};
 use fusebox::breaker::registry::{Draft, Registry};
 use fusebox::config::{
-    Answer, Body, BreakerConfig, Config, Driver, HostHeader, HostPattern, Http, Limits, Log, Merge,
-    PathPattern, PathRules, Piece, RetryAfter, Route, RouteTimeouts, Segment, Service,
+    Answer, Body, BreakerConfig, Config, Driver, Forwarded, HostHeader, HostPattern, Http, Limits,
+    Log, Merge, PathPattern, PathRules, Piece, RetryAfter, Route, RouteTimeouts, Segment, Service,
     TemplateQuery, Timeouts, TrailingSlash, UrlTemplate, Workers,
 };
 use fusebox::stats::Tallies;
@@ -112,6 +112,7 @@ fn config(routes: usize) -> Config {
                 upstream_connections: None,
                 upstream_idle: 32,
             },
+            forwarded: Forwarded { trust: Vec::new(), emit: Vec::new() },
             trailing_slash: TrailingSlash::Ignore,
             paths: PathRules::Normal,
         },

@@ -1,8 +1,23 @@
 //! Chunked bodies: one end and one payload, however they arrive; what is passed on is plain.
 
 use fusebox::http1::framing::{Body, Fed, Framing, Part};
+use fusebox::http1::trailer;
 
 use super::{cuts, reader};
+
+/// What no trailer may tell whoever merges it into the head.
+const HEAD_ONLY: [&[u8]; 10] = [
+    b"content-length",
+    b"transfer-encoding",
+    b"content_length",
+    b"host",
+    b"connection",
+    b"authorization",
+    b"cookie",
+    b"set-cookie",
+    b"x-forwarded-for",
+    b"te",
+];
 
 /// How a body ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,20 +49,28 @@ pub fn check(data: &[u8]) {
     assert_eq!((second.len, &second.payload), (end, &payload));
     let passed = reader::chunked(&kept).expect("what is passed on is a body");
     assert_eq!((passed.len, &passed.payload), (kept.len(), &payload));
-    assert!(!passed.extras, "extensions and trailers are for one hop");
+    assert_eq!(passed.extensions, 0, "extensions are for one hop");
+    for name in passed.trailers {
+        assert!(!HEAD_ONLY.contains(&&*name), "{}", name.escape_ascii());
+        assert!(second.trailers.contains(&name));
+    }
 }
 
 /// `None`: refused.
 fn decode<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Option<Read> {
     let mut body = Body::new(Framing::Chunked);
-    let (mut payload, mut kept, mut at) = (Vec::new(), Vec::new(), 0);
+    let (mut payload, mut kept, mut trailers, mut at) = (vec![], vec![], vec![], 0);
     for part in parts {
         let mut next = 0;
-        let fed = body.feed(part, |kind, range| match kind {
-            Part::Data => payload.extend_from_slice(&part[range]),
-            Part::Hop => {
-                kept.extend_from_slice(&part[next..range.start]);
-                next = range.end;
+        let fed = body.feed(part, |kind, range| {
+            if kind == Part::Data {
+                payload.extend_from_slice(&part[range]);
+                return;
+            }
+            kept.extend_from_slice(&part[next..range.start]);
+            next = range.end;
+            if kind == Part::Trailer {
+                trailers.extend_from_slice(&part[range]);
             }
         });
         let used = match fed {
@@ -59,6 +82,10 @@ fn decode<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Option<Read> {
         at += used;
         if let Fed::Done(_) = fed {
             assert!(body.is_over());
+            if !trailers.is_empty() {
+                trailer::kept(&trailers, |line| kept.extend_from_slice(line));
+                kept.extend_from_slice(b"\r\n");
+            }
             return Some(Read { end: Some(at), payload, kept });
         }
     }

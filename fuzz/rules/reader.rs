@@ -80,13 +80,15 @@ pub struct Chunked {
     pub payload: Vec<u8>,
     /// Bytes of the body, its last line end included.
     pub len: usize,
-    /// Whether there was more than sizes and payload.
-    pub extras: bool,
+    /// Bytes of chunk extensions.
+    pub extensions: usize,
+    /// The names of its trailers, in lower case.
+    pub trailers: Vec<Vec<u8>>,
 }
 
 /// Reads a chunked body that is whole.
 pub fn chunked(bytes: &[u8]) -> Option<Chunked> {
-    let (mut payload, mut at, mut extras, mut extensions) = (Vec::new(), 0, false, 0);
+    let (mut payload, mut at, mut extensions) = (Vec::new(), 0, 0);
     loop {
         let line = line(bytes, &mut at)?;
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -94,7 +96,6 @@ pub fn chunked(bytes: &[u8]) -> Option<Chunked> {
         if !(1..=15).contains(&digits) || !is_extension(extension) {
             return None;
         }
-        extras |= !extension.is_empty();
         extensions += extension.len(); // the `;` stands for the line's CR
         if extensions > 4096 {
             return None;
@@ -111,23 +112,23 @@ pub fn chunked(bytes: &[u8]) -> Option<Chunked> {
         }
         at += 2;
     }
-    let trailers = at;
+    let (start, mut trailers) = (at, Vec::new());
     loop {
         let line = line(bytes, &mut at)?;
         // The blank line's CR is counted, its LF too.
-        if at - trailers > 4096 {
+        if at - start > 4096 || trailers.len() > 32 {
             return None;
         }
         if line.is_empty() {
-            return Some(Chunked { payload, len: at, extras });
+            return Some(Chunked { payload, len: at, extensions, trailers });
         }
-        extras = true;
         let colon = line.iter().position(|byte| *byte == b':')?;
         let plain = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
         let named = colon > 0 && line[..colon].iter().copied().all(is_token);
         if !named || !line[colon + 1..].iter().all(plain) {
             return None;
         }
+        trailers.push(line[..colon].to_ascii_lowercase());
     }
 }
 

@@ -2,9 +2,10 @@
 //! this hop only.
 
 use fusebox::http1::field::Fields;
+use fusebox::http1::forwarding::{Address, Emit, Origin, Telling, Word};
 use fusebox::http1::framing::Framing;
 use fusebox::http1::head::{self, Asked, Persist};
-use fusebox::http1::rewrite::{self, BodyForm, Origin, Passage, Say, Writer};
+use fusebox::http1::rewrite::{self, BodyForm, Changes, Passage, Say, Writer};
 
 use super::{BOUNDS, reader};
 
@@ -26,7 +27,8 @@ const FORWARDING: [&str; 5] =
 /// What `Connection` cannot have left out.
 const KEPT: [&str; 4] = ["authorization", "content-length", "host", "expect"];
 
-const CLIENT: &[u8] = b"x-forwarded-for: 192.0.2.1\r\nx-forwarded-proto: http\r\n";
+/// Added to or left out by rules of their own.
+const OURS: [&str; 5] = ["host", "expect", "via", "date", "trailer"];
 
 /// Passes `data` on as a request and as a response.
 pub fn check(data: &[u8]) {
@@ -46,8 +48,10 @@ fn check_request(bytes: &[u8]) {
         [head.method, head.path, head.query].map(|span| span.of_bytes(bytes));
     let line = [method, b" ", path, query, b" HTTP/1.1\r\nhost: up\r\n"].concat();
     let out = written(&line, |writer| {
-        let origin = Origin { client: CLIENT, host };
-        rewrite::request_fields(writer, &fields, bytes, &origin, Passage::Relayed);
+        let address = Address::new([192, 0, 2, 1].into());
+        let telling = Telling::new(&[Emit::XForwarded, Emit::Via], b"us");
+        let origin = Origin { address: &address, host, word: Word::Replaced, telling: &telling };
+        rewrite::request_fields(writer, &head, &fields, bytes, &origin, Passage::Relayed);
     });
     let went = reader::head(&out).expect("what is passed on is plain");
     assert_eq!(went.len, out.len(), "nothing behind the blank line");
@@ -65,7 +69,9 @@ fn check_request(bytes: &[u8]) {
     assert_eq!(next.framing, head.framing);
     assert_eq!(next.persist, Persist::Keep);
     plain_framing(&went, head.framing);
-    let ours = |name: &&str| FORWARDING.contains(name) || ["host", "expect"].contains(name);
+    let (words, takes) = (went.values("connection"), went.values("te"));
+    assert!(words.is_empty() && takes.is_empty() || words == [b"te"] && takes == [b"trailers"]);
+    let ours = |name: &&str| FORWARDING.contains(name) || OURS.contains(name);
     let named = came.connection();
     let passed = end_to_end(&came, &named, |name| !ours(&name));
     assert_eq!(end_to_end(&went, &named, |name| !ours(&name)), passed);
@@ -80,7 +86,9 @@ fn check_response(bytes: &[u8], say: Say, form: BodyForm) {
     let Ok(Some(head)) = read else { return };
     let came = reader::head(bytes).expect("what is accepted is plain");
     let out = written(b"", |writer| {
-        rewrite::response_head(writer, &head, &fields, bytes, say, form);
+        let telling = Telling::new(&[Emit::XForwarded], b"us");
+        let changes = Changes { say, body: form, date: b"date: now\r\n", telling: &telling };
+        rewrite::response_head(writer, &head, &fields, bytes, &changes);
     });
     let went = reader::head(&out).expect("what is passed on is plain");
     assert_eq!(went.len, out.len(), "nothing behind the blank line");
@@ -104,10 +112,10 @@ fn check_response(bytes: &[u8], say: Say, form: BodyForm) {
         204 => plain_framing(&went, Framing::UntilClose),
         _ => plain_framing(&went, framing),
     }
-    let length = |name: &str| name == "content-length";
+    let ours = |name: &str| OURS.contains(&name);
     let named = came.connection();
-    let passed = end_to_end(&came, &named, |name| !length(name));
-    assert_eq!(end_to_end(&went, &named, |name| !length(name)), passed);
+    let passed = end_to_end(&came, &named, |name| !ours(name));
+    assert_eq!(end_to_end(&went, &named, |name| !ours(name)), passed);
 }
 
 /// The fields for the other end, in order, that `keep` keeps and `nominated` does not name.

@@ -16,7 +16,7 @@ use super::span::Patience;
 use super::units::{Bytes, BytesCap, Count, CountCap};
 use super::{
     Config, Driver, HEAD_BYTES_MAX, Handler, HandlerKind, Http, Limits, Log, PathRules,
-    RouteTimeouts, Timeouts, TrailingSlash, Workers, address,
+    RouteTimeouts, Timeouts, TrailingSlash, Workers, address, forwarded,
 };
 
 /// Makes the configuration. What is wrong goes to `report`.
@@ -91,6 +91,11 @@ fn http(document: Option<&document::Http>, report: &mut Report) -> Http {
         handlers: handlers.map(|all| self::handlers(all, &at, report)).unwrap_or_default(),
         timeouts: process_timeouts(timeouts),
         limits: self::limits(limits, &at.key("limits"), report),
+        forwarded: forwarded::read(
+            document.and_then(|http| http.forwarded.as_ref()),
+            &at.key("forwarded"),
+            report,
+        ),
         trailing_slash,
         paths,
     };

@@ -60,7 +60,7 @@ pub enum Code {
     /// Keys that do not go together, or only together.
     #[serde(rename = "F013")]
     Conflict,
-    /// An address that cannot be listened on.
+    /// An address that cannot be listened on, or a network that is none.
     #[serde(rename = "F014")]
     BadAddress,
     /// More of something than there is room for.

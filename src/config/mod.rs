@@ -10,6 +10,7 @@ mod check;
 mod complaint;
 pub mod document;
 mod form;
+mod forwarded;
 mod load;
 mod mask;
 mod pattern;
@@ -32,6 +33,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 pub use complaint::{COMPLAINTS_MAX, Code, Colour, Complaint, Severity, render};
+pub use forwarded::{Emit, Forwarded, Network};
 pub use load::{Loaded, TEXT_BYTES_MAX, complaints_at, load, load_bytes};
 pub use schema::schema;
 pub use unbuilt::{NotBuilt, not_built};
@@ -118,6 +120,8 @@ pub struct Http {
     pub timeouts: Timeouts,
     /// Limits on what clients and upstreams send.
     pub limits: Limits,
+    /// Whose word on a client is believed, and what upstreams are told of one.
+    pub forwarded: Forwarded,
     /// Whether `/users/` is `/users`.
     pub trailing_slash: TrailingSlash,
     /// Which spellings of a path are refused.

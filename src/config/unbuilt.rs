@@ -69,7 +69,7 @@ const fn never(_: &str) -> bool {
     false
 }
 
-const ROWS: [NotBuilt; 35] = [
+const ROWS: [NotBuilt; 34] = [
     UNIX,
     HTTPS,
     row_of("admin", "listen", UNIX.says, UNIX.remedy, UNIX.served),
@@ -86,13 +86,6 @@ const ROWS: [NotBuilt; 35] = [
     }),
     row_of("log", "format", "the access log comes later", LEAVE_OUT, never),
     row_of("log", "file", "log files come later; lines go to standard error", LEAVE_OUT, never),
-    row_of(
-        "http",
-        "forwarded",
-        "trusted peers and other forwarding headers come later",
-        "leave it out",
-        default_forwarded,
-    ),
     row_of("timeouts", "tunnel", "upgraded connections come later", LEAVE_OUT, never),
     row_of("routeTimeouts", "tunnel", "upgraded connections come later", LEAVE_OUT, never),
     row_of("handler", "type", "only handlers of type log are built", "write \"log\"", |json| {
@@ -169,12 +162,4 @@ const ROWS: [NotBuilt; 35] = [
 
 fn element_count(json: &str) -> usize {
     serde_json::from_str::<Vec<serde::de::IgnoredAny>>(json).map_or(0, |list| list.len())
-}
-
-fn default_forwarded(json: &str) -> bool {
-    let Ok(value) = serde_json::from_str::<serde_json::Value>(json) else {
-        return false;
-    };
-    let default = serde_json::json!({ "trust": [], "emit": ["x-forwarded"] });
-    ["trust", "emit"].iter().all(|key| value.get(key).is_none_or(|own| *own == default[key]))
 }

@@ -17,9 +17,10 @@ use crate::clock::Now;
 use crate::config::{HostHeader, Merge, RetryAfter, TemplateQuery};
 use crate::http1::answer::Rendered;
 use crate::http1::field::Fields;
+use crate::http1::forwarding::{self, Origin, Word};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Asked, Request};
-use crate::http1::rewrite::{self, Origin, Passage, Writer};
+use crate::http1::rewrite::{self, Passage, Writer};
 use crate::rt::buffer::{Buf, Fit};
 use crate::stats::Count;
 use crate::table::matcher::{Captures, Match};
@@ -85,6 +86,7 @@ pub(super) fn choose<'v>(
     means: &'v Means,
     view: &'v View,
     client: &Client,
+    word: Word,
     head: &Request,
     now: Now,
 ) -> Result<Chosen<'v>, Refusal<'v>> {
@@ -93,6 +95,10 @@ pub(super) fn choose<'v>(
     let path = head.path.of_bytes(bytes);
     if !spelling::clean(path, view.table.paths) {
         return Err(Refusal::counted(&answers.bad_request, Count::BadRequest));
+    }
+    let (fields, telling) = (means.fields.borrow(), &view.table.forwarding.telling);
+    if telling.is_loop(&fields, bytes) {
+        return Err(Refusal::counted(&answers.loop_detected, Count::BadRequest));
     }
     let mut captures = Captures::default();
     let ix = find(view, head, bytes, path, &mut captures)?;
@@ -109,12 +115,13 @@ pub(super) fn choose<'v>(
         [only] if only.merge == Merge::Union => Passage::Relayed,
         _ => Passage::Read,
     };
-    let fields = means.fields.borrow();
-    let message = Message { head, bytes, path, captures: &captures, fields: &fields };
+    let host = head.host.of_bytes(bytes);
+    let origin = Origin { address: &client.address, host, word, telling };
+    let message = Message { head, bytes, path, captures: &captures, fields: &fields, origin };
     let call = |service: &'v Service| {
         let target = view.table.target(service.target);
         let limit = limit(service, guard, &answers.gateway_timeout, now);
-        let out = message.compose(service, target, client.address(), passage);
+        let out = message.compose(service, target, passage);
         let pool = view.pools.get(service.target.at());
         pool.map(|pool| Call { service, target, pool, out, limit })
     };
@@ -233,22 +240,22 @@ struct Message<'a> {
     path: &'a [u8],
     captures: &'a Captures,
     fields: &'a Fields,
+    origin: Origin<'a>,
 }
 
-/// More than the names and the blank lines of the fields that a proxy adds.
-const ADDED: usize = 256;
+/// More than the version, the blank line and the fields that a proxy adds, but for hosts.
+const ADDED: usize = forwarding::ADDED + 128;
 
 impl Message<'_> {
     /// The head for `service`.
-    fn compose(&self, service: &Service, target: &Target, client: &[u8], passage: Passage) -> Buf {
-        let host = self.head.host.of_bytes(self.bytes);
-        let origin = Origin { client, host };
+    fn compose(&self, service: &Service, target: &Target, passage: Passage) -> Buf {
+        let host = self.origin.host;
         // A capture may be named more than once: each time it is at most the whole path, and in a
         // query each byte of it at most an escape.
         let room = self.head.len
             + service.literal_bytes
             + service.pieces.len() * self.path.len() * 3
-            + host.len() * 2
+            + host.len() * 3
             + target.line_end.len()
             + ADDED;
         let mut out = Buf::sized(room);
@@ -265,7 +272,8 @@ impl Message<'_> {
                 }
                 HostHeader::Client | HostHeader::Target => writer.put(&target.line_end),
             }
-            rewrite::request_fields(&mut writer, self.fields, self.bytes, &origin, passage);
+            let (head, fields) = (self.head, self.fields);
+            rewrite::request_fields(&mut writer, head, fields, self.bytes, &self.origin, passage);
             writer.finish()
         });
         debug_assert_eq!(fit, Fit::Whole, "room is an upper bound");

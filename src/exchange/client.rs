@@ -6,20 +6,21 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
-use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Next;
 use super::means::Means;
 use super::waiting::Waiting;
 use crate::clock::{self, Now};
 use crate::http1::answer::{After, Prefer, Rendered, Send};
+use crate::http1::forwarding::{Address, Word};
 use crate::http1::framing::{Body, Fed, Framing};
 use crate::http1::head::{Persist, Request, Version};
 use crate::http1::rewrite::{Say, Writer};
 use crate::rt::buffer::{Buf, Class};
 use crate::rt::deadline::Cut;
 use crate::rt::stream::Stream;
+use crate::table::Table;
 
 /// One client connection.
 pub struct Client {
@@ -35,7 +36,11 @@ pub struct Client {
     pub manner: Manner,
     /// What is unread of the running request's body.
     pub(super) body: Body,
-    address: Address,
+    /// Its address, as upstreams are told it.
+    pub(super) address: Address,
+    ip: IpAddr,
+    /// Whether it is believed, by the table of that generation.
+    word: (u64, Word),
 }
 
 /// How a client is spoken to.
@@ -49,13 +54,6 @@ pub struct Manner {
     pub prefer: Prefer,
     /// Whether it wants bodies.
     pub send: Send,
-}
-
-/// The field lines that name a client to upstreams.
-#[derive(Clone, Copy)]
-struct Address {
-    text: [u8; Address::LEN_MAX],
-    len: u8,
 }
 
 impl Client {
@@ -74,14 +72,21 @@ impl Client {
                 send: Send::Whole,
             },
             body: Body::new(Framing::None),
-            address: Address::new(peer),
+            address: Address::new(peer.ip()),
+            ip: peer.ip(),
+            word: (0, Word::Replaced),
         }
     }
 
-    /// The field lines that name the client's address and scheme to upstreams.
-    #[must_use]
-    pub fn address(&self) -> &[u8] {
-        self.address.text.get(..usize::from(self.address.len)).unwrap_or_default()
+    /// Whether what it says of those before it is believed. Asked once per table.
+    pub(super) fn word(&mut self, table: &Table) -> Word {
+        let (generation, word) = self.word;
+        if generation == table.generation {
+            return word;
+        }
+        let word = table.forwarding.word_of(self.ip);
+        self.word = (table.generation, word);
+        word
     }
 
     /// Takes the head of a request off the unread bytes.
@@ -127,11 +132,11 @@ impl Client {
             (false, _) => After::Close,
         };
         let mut out = Buf::sized(answer.len_max());
-        let manner = self.manner;
+        let (manner, date) = (self.manner, means.today.line(self.seen));
         let _ = out.fill(|room| {
             let mut writer = Writer::new(room);
             let put = |bytes: &[u8]| writer.put(bytes);
-            answer.write(manner.prefer, manner.send, after, retry_after_s, put);
+            answer.write(manner.prefer, manner.send, after, &date, retry_after_s, put);
             writer.finish()
         });
         let waiting = Waiting::new(&self.stream, limit, None);
@@ -163,44 +168,6 @@ impl Manner {
             (Persist::Close, _) => Say::Close,
             (Persist::Keep, Version::Http10) => Say::KeepAlive,
             (Persist::Keep, Version::Http11) => Say::Nothing,
-        }
-    }
-}
-
-impl Address {
-    /// The lines below, with an address of 45 characters.
-    const LEN_MAX: usize = 96;
-
-    fn new(peer: SocketAddr) -> Self {
-        let mut text = [0; Self::LEN_MAX];
-        let mut rest = &mut text[..];
-        // An IPv4 client of an IPv6 socket is named as what it is.
-        let ip = peer.ip().to_canonical();
-        // Lines that did not fit would be cut, not overrun.
-        let _ = write!(rest, "x-forwarded-for: {ip}\r\nx-forwarded-proto: http\r\n");
-        let used = Self::LEN_MAX - rest.len();
-        Self { text, len: u8::try_from(used).unwrap_or(0) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_is_named_without_its_port() {
-        for (peer, text) in [
-            ("1.2.3.4:5", "1.2.3.4"),
-            ("[::ffff:1.2.3.4]:5", "1.2.3.4"),
-            ("[fe80::1]:5", "fe80::1"),
-            (
-                "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
-                "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-            ),
-        ] {
-            let address = Address::new(peer.parse().unwrap());
-            let lines = format!("x-forwarded-for: {text}\r\nx-forwarded-proto: http\r\n");
-            assert_eq!(&address.text[..usize::from(address.len)], lines.as_bytes());
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::config::Merge;
 use crate::http1::answer::{Length, Rendered, Say, Send};
 use crate::http1::framing::{Body, Fed, Part as Bytes};
 use crate::http1::head::{Asked, Expect, Persist};
-use crate::rt::buffer::Buf;
+use crate::rt::buffer::{Buf, Class};
 use crate::rt::deadline::Cut;
 use crate::rt::stream::Stream;
 use crate::stats::Count;
@@ -181,7 +181,7 @@ impl<'v> Exchange<'_, 'v> {
     ) -> Result<Fetched, (Fault, From)> {
         let from = leased.from;
         let Some(stream) = leased.stream() else { return Err((Fault::CutShort, from)) };
-        let received = receive::head(self.means, self.view, stream, asked, patience).await;
+        let received = receive::head(self.means, self.view, stream, asked, patience, None).await;
         let received = received.map_err(|fault| (fault, from))?;
         let (head, mut buf) = (received.head, received.buf);
         let headers = {
@@ -277,7 +277,7 @@ async fn whole_body(
             return Ok(body);
         }
         if invitation.take().is_some() {
-            forward::invite(&waiting, *seen).await?;
+            invite(&waiting, *seen).await?;
         }
         let mut room = std::mem::replace(buf, Buf::sized(0));
         room.renew();
@@ -289,6 +289,13 @@ async fn whole_body(
             return Err(Fault::of_client(stream).into());
         }
     }
+}
+
+/// Lets a client that waits for it send its body: the services are asked when it is whole.
+async fn invite(client: &Waiting<'_>, now: Now) -> Result<(), Fault> {
+    let mut buf = Buf::new(Class::Small);
+    let _ = buf.put(b"HTTP/1.1 100 Continue\r\n\r\n");
+    client.send(buf, now).await.0
 }
 
 /// Sends a merged response.

@@ -143,6 +143,7 @@ impl Fault {
 pub const fn head_answer(answers: &Answers, fault: RequestFault) -> &Rendered {
     match fault {
         RequestFault::Malformed => &answers.bad_request,
+        RequestFault::Connect => &answers.connect_refused,
         RequestFault::UriTooLong => &answers.uri_too_long,
         RequestFault::UnknownExpectation => &answers.expectation_failed,
         RequestFault::HeadTooLarge => &answers.head_too_large,

@@ -14,15 +14,16 @@ use super::choose::{Call, Chosen, Repeat};
 use super::client::{Client, Manner};
 use super::fault::{Failure, Fault};
 use super::means::{Means, View};
+use super::passing::Trailers;
 use super::patience::Patience;
-use super::receive;
+use super::receive::{self, Audience};
 use super::relay::{Done, Line, Progress, Relay, Rest};
 use super::upload::Upload;
 use super::waiting::Waiting;
 use crate::clock::{self, Now};
 use crate::http1::answer::Send;
 use crate::http1::head::{Asked, Expect};
-use crate::rt::buffer::{Buf, Class};
+use crate::rt::buffer::Buf;
 use crate::rt::deadline::Cut;
 use crate::rt::stream::Stop;
 use crate::stats::Count;
@@ -40,13 +41,11 @@ pub(super) async fn forward<'v>(
     let Client { stream, buf, body, seen, manner, .. } = client;
     let (now, route) = (*seen, chosen.route);
     let mut out = std::mem::replace(&mut chosen.call.out, Buf::sized(0));
-    let mut upload = Upload { body, buf, allowance: route.body_bytes_max };
+    let trailers = Trailers::default();
+    let mut upload = Upload { body, buf, allowance: route.body_bytes_max, expect, trailers };
     upload.prefix(&mut out)?;
     let client = Waiting::new(stream, route.timeouts.body, None);
     let whole = upload.body.is_over();
-    if !whole && expect == Expect::Continue {
-        invite(&client, now).await?;
-    }
     let repeat = if whole { chosen.repeat } else { Repeat::Never };
     let mut leased = lease(means, route, &chosen.call, now).await?;
     let patience = Patience { silence: route.timeouts.response, limit: chosen.call.limit };
@@ -85,16 +84,6 @@ pub(super) async fn forward<'v>(
             relayed => return relayed,
         }
     }
-}
-
-/// Lets a client that waits for it send its body.
-pub(super) async fn invite(client: &Waiting<'_>, now: Now) -> Result<(), Fault> {
-    let mut buf = Buf::new(Class::Small);
-    let _ = buf.put(b"HTTP/1.1 100 Continue\r\n\r\n");
-    client.begin(now, Cut::Both);
-    let (sent, _) = client.stream().write(buf).await;
-    client.end();
-    sent.map_err(|_| Fault::of_client(client.stream()))
 }
 
 pub(super) async fn lease(
@@ -190,7 +179,10 @@ impl<'v> Exchange<'_, 'v> {
     ) -> Result<Done, Failure> {
         let Some(stream) = line.stream() else { return Err(Fault::CutShort.into()) };
         let asked = chosen.asked;
-        let received = receive::head(self.means, self.view, stream, asked, &self.patience).await?;
+        let telling = &self.view.table.forwarding.telling;
+        let audience = Audience { client: self.client, version: manner.version, telling };
+        let (means, view, patience) = (self.means, self.view, &self.patience);
+        let received = receive::head(means, view, stream, asked, patience, Some(audience)).await?;
         if chosen.route.generic_errors && received.head.status >= 500 {
             return Err(Fault::Concealed(received.head.status).into());
         }
@@ -199,6 +191,7 @@ impl<'v> Exchange<'_, 'v> {
             means: self.means,
             client: self.client,
             manner,
+            telling,
             line,
             patience: self.patience,
             verdict: &mut chosen.verdict,

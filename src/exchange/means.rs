@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::today::Today;
 use crate::breaker::outcome::Ending;
 use crate::breaker::ticket::Ticket;
 use crate::breaker::{Core, Transition};
@@ -40,6 +41,8 @@ pub struct Means {
     pub(super) fields: RefCell<Fields>,
     /// Where a response's head is rewritten before it takes the old one's place.
     pub(super) scratch: RefCell<Box<[u8]>>,
+    /// What a response is dated that came without a date.
+    pub(super) today: Today,
     reader: Reader,
     view: RefCell<Rc<View>>,
     pools: Pools,
@@ -91,6 +94,7 @@ impl Means {
             process,
             fields: RefCell::new(Fields::new()),
             scratch: RefCell::new(Box::from_iter(std::iter::repeat_n(0, LARGE))),
+            today: Today::default(),
             reader,
             view: RefCell::new(Rc::new(view)),
             pools,

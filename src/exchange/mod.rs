@@ -18,6 +18,7 @@ mod passing;
 mod patience;
 mod receive;
 mod relay;
+mod today;
 mod upload;
 mod waiting;
 
@@ -63,7 +64,8 @@ pub async fn run(client: &mut Client, means: &Means, now: Now) -> Option<Next> {
     client.stream.deadline.disarm();
     client.served = client.served.saturating_add(1);
     client.manner = manner(client, means, &view, &head);
-    let mut chosen = choose::choose(means, &view, client, &head, now);
+    let word = client.word(&view.table);
+    let mut chosen = choose::choose(means, &view, client, word, &head, now);
     client.begin(&head);
     Some(match &mut chosen {
         Ok(chosen) => exchange(client, means, &view, chosen, head.expect).await,

@@ -2,17 +2,18 @@
 //!
 //! Enters: received bytes and how far their body has come. Leaves: those that go to the other side.
 //! A body without extensions and trailers is passed on where it lies; only what has something left
-//! out is copied.
+//! out is copied. Owns a trailer section until it is whole.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
-use crate::http1::framing::{Body, Fed, Part};
-use crate::rt::buffer::Buf;
+use crate::http1::framing::{Body, Fed, Part, TRAILER_MAX};
+use crate::http1::trailer;
+use crate::rt::buffer::{Buf, Fit};
 
 /// What is passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
-    /// The payload in the framing it came in.
+    /// The payload in the framing it came in, and trailers that may be.
     Framed,
     /// The payload alone.
     Payload,
@@ -28,9 +29,32 @@ pub(super) struct Passed {
     copy: Option<Buf>,
 }
 
+/// What has come of a body's trailer section. It is looked through when it is whole: a line may
+/// arrive in parts.
+#[derive(Debug, Default)]
+pub(super) struct Trailers(Option<Buf>);
+
+impl Trailers {
+    fn put(&mut self, part: &[u8]) {
+        let held = self.0.get_or_insert_with(|| Buf::sized(usize::from(TRAILER_MAX)));
+        let fit = held.put(part);
+        debug_assert_eq!(fit, Fit::Whole, "a longer section is refused");
+    }
+
+    /// Writes what is passed on of the whole section, and the line that ends the body.
+    fn end(&mut self, out: &mut Buf) {
+        let Some(held) = self.0.take() else { return };
+        trailer::kept(held.filled(), |line| {
+            let _ = out.put(line);
+        });
+        let _ = out.put(b"\r\n");
+    }
+}
+
 /// Reads on through `bytes`.
-pub(super) fn feed(body: &mut Body, bytes: &[u8], keep: Keep) -> Passed {
-    let mut copy = (keep == Keep::Payload).then(|| Buf::sized(bytes.len()));
+pub(super) fn feed(body: &mut Body, trailers: &mut Trailers, bytes: &[u8], keep: Keep) -> Passed {
+    let fresh = || Buf::sized(bytes.len() + usize::from(TRAILER_MAX));
+    let mut copy = (keep == Keep::Payload).then(fresh);
     let (mut next, mut payload) = (0, 0);
     let fed = body.feed(bytes, |part, range| {
         if part == Part::Data {
@@ -42,17 +66,23 @@ pub(super) fn feed(body: &mut Body, bytes: &[u8], keep: Keep) -> Passed {
                     let _ = copy.put(bytes.get(range).unwrap_or_default());
                 }
             }
-            (Keep::Framed, Part::Hop) => {
-                let copy = copy.get_or_insert_with(|| Buf::sized(bytes.len()));
+            (Keep::Framed, Part::Hop | Part::Trailer) => {
+                let copy = copy.get_or_insert_with(fresh);
                 let _ = copy.put(bytes.get(next..range.start).unwrap_or_default());
                 next = range.end;
+                if part == Part::Trailer {
+                    trailers.put(bytes.get(range).unwrap_or_default());
+                }
             }
-            (Keep::Payload, Part::Hop) | (Keep::Framed, Part::Data) => {}
+            (Keep::Payload, Part::Hop | Part::Trailer) | (Keep::Framed, Part::Data) => {}
         }
     });
     if let (Keep::Framed, Some(copy)) = (keep, &mut copy) {
         let used = if let Fed::Done(used) = fed { used } else { bytes.len() };
         let _ = copy.put(bytes.get(next..used).unwrap_or_default());
+        if let Fed::Done(_) = fed {
+            trailers.end(copy);
+        }
     }
     Passed { fed, payload, copy }
 }
@@ -76,7 +106,8 @@ mod tests {
     fn passed(bytes: &[u8], framing: Framing, keep: Keep) -> (Fed, Vec<u8>) {
         let mut buf = Buf::sized(bytes.len());
         let _ = buf.put(bytes);
-        let passed = feed(&mut Body::new(framing), buf.filled(), keep);
+        let (mut body, mut trailers) = (Body::new(framing), Trailers::default());
+        let passed = feed(&mut body, &mut trailers, buf.filled(), keep);
         let fed = passed.fed;
         passed.apply(&mut buf);
         (fed, buf.filled().to_vec())
@@ -99,5 +130,30 @@ mod tests {
             passed(b"2\r\nh", Framing::Chunked, Keep::Framed),
             (Fed::More, b"2\r\nh".to_vec())
         );
+    }
+
+    #[test]
+    fn trailers_are_passed_on_however_they_are_split() {
+        let whole = b"2;a\r\nhi\r\n0\r\nX-Sum: 1\r\nHost: evil\r\nX-Last: 2\r\n\r\nnext";
+        let framed = b"2\r\nhi\r\n0\r\nX-Sum: 1\r\nX-Last: 2\r\n\r\n".as_slice();
+        for (keep, expected) in [(Keep::Framed, framed), (Keep::Payload, b"hi")] {
+            for step in 1..=whole.len() {
+                let (mut body, mut trailers) = (Body::new(Framing::Chunked), Trailers::default());
+                let mut out = Vec::new();
+                for part in whole.chunks(step) {
+                    let mut buf = Buf::sized(part.len());
+                    let _ = buf.put(part);
+                    let passed = feed(&mut body, &mut trailers, buf.filled(), keep);
+                    let fed = passed.fed;
+                    passed.apply(&mut buf);
+                    out.extend_from_slice(buf.filled());
+                    if let Fed::Done(_) = fed {
+                        break;
+                    }
+                }
+                assert!(body.is_over());
+                assert_eq!(out.escape_ascii().to_string(), expected.escape_ascii().to_string());
+            }
+        }
     }
 }

@@ -12,15 +12,16 @@ use super::Next;
 use super::client::Manner;
 use super::fault::{Failure, Fault, Sent};
 use super::means::{Means, Verdict};
-use super::passing::{self, Keep};
+use super::passing::{self, Keep, Trailers};
 use super::patience::Patience;
 use super::receive::Received;
 use super::waiting::Waiting;
 use crate::breaker::outcome::Ending;
 use crate::clock::{self, Now};
+use crate::http1::forwarding::Telling;
 use crate::http1::framing::{Body, Fed, Framing};
 use crate::http1::head::{Persist, Response, Version};
-use crate::http1::rewrite::{self, BodyForm, Writer};
+use crate::http1::rewrite::{self, BodyForm, Changes, Writer};
 use crate::rt::buffer::{Buf, Class, Fit};
 use crate::rt::deadline::Cut;
 use crate::rt::stream::Stream;
@@ -31,6 +32,8 @@ pub(super) struct Relay<'a, 'v> {
     pub(super) means: &'v Means,
     pub(super) client: &'a Waiting<'a>,
     pub(super) manner: Manner,
+    /// What the client is told of us.
+    pub(super) telling: &'v Telling,
     pub(super) line: Line<'a>,
     pub(super) patience: Patience<'v>,
     pub(super) verdict: &'a mut Verdict<'v>,
@@ -110,8 +113,8 @@ impl Relay<'_, '_> {
             Persist::Keep => Next::Again,
             Persist::Close => Next::Close,
         };
-        let mut body = Body::new(head.framing);
-        let mut state = self.open(&head, &mut body, &mut buf, form)?;
+        let mut body = (Body::new(head.framing), Trailers::default());
+        let mut state = self.open(&head, &mut body, &mut buf, form, at)?;
         if let (Some(stream), State::More) = (self.line.stream(), state) {
             self.patience.rest(stream);
         }
@@ -129,9 +132,9 @@ impl Relay<'_, '_> {
             if let Some(rest) = rest {
                 return Ok(Done { status, next, rest, at: now });
             }
-            buf = roomy(buf, &body);
+            buf = roomy(buf, &body.0);
             let end;
-            (end, buf, now) = self.receive(buf, &body, sent).await?;
+            (end, buf, now) = self.receive(buf, &body.0, sent).await?;
             state = match end {
                 End::Reached => State::Over(Left::Unknown),
                 End::Ahead => {
@@ -146,14 +149,22 @@ impl Relay<'_, '_> {
     fn open(
         &self,
         head: &Response,
-        body: &mut Body,
+        body: &mut (Body, Trailers),
         buf: &mut Buf,
         form: BodyForm,
+        now: Now,
     ) -> Result<State, Fault> {
         let mut scratch = self.means.scratch.borrow_mut();
         let mut writer = Writer::new(&mut scratch);
-        let (fields, say) = (self.means.fields.borrow(), self.manner.say());
-        rewrite::response_head(&mut writer, head, &fields, buf.filled(), say, form);
+        let (fields, date) = (self.means.fields.borrow(), self.means.today.line(now));
+        let (say, telling) = (self.manner.say(), self.telling);
+        // RFC 9112 §6.1: nor is an HTTP/1.0 client told of chunks that do not follow.
+        let told = match self.manner.version {
+            Version::Http10 => BodyForm::Unchunked,
+            Version::Http11 => form,
+        };
+        let changes = Changes { say, body: told, date: &date, telling };
+        rewrite::response_head(&mut writer, head, &fields, buf.filled(), &changes);
         let written = writer.finish().ok_or(Fault::Malformed)?;
         let opening = scratch.get(..written).unwrap_or_default();
         buf.consume(head.len);
@@ -214,7 +225,7 @@ impl Relay<'_, '_> {
         self.client.begin(now, Cut::Both);
         let progress = || self.client.again(clock::now());
         let (outcome, buf) = self.client.stream().write_watched(buf, progress).await;
-        self.client.end();
+        self.client.sent();
         match outcome {
             Ok(()) => Ok(buf),
             Err(_) => Err(Failure { fault: Fault::of_client(self.client.stream()), sent }),
@@ -244,12 +255,12 @@ enum Left {
 }
 
 /// Reads on through the buffer and leaves in it what the client gets. `None`: not a body.
-fn step(body: &mut Body, buf: &mut Buf, form: BodyForm) -> Option<State> {
+fn step((body, trailers): &mut (Body, Trailers), buf: &mut Buf, form: BodyForm) -> Option<State> {
     let keep = match form {
         BodyForm::AsSent => Keep::Framed,
         BodyForm::Unchunked => Keep::Payload,
     };
-    let passed = passing::feed(body, buf.filled(), keep);
+    let passed = passing::feed(body, trailers, buf.filled(), keep);
     let state = match passed.fed {
         Fed::Bad => return None,
         Fed::More => State::More,

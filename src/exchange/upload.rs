@@ -7,11 +7,12 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 use super::fault::Fault;
-use super::passing::{self, Keep};
+use super::passing::{self, Keep, Trailers};
 use super::patience::Patience;
 use super::waiting::Waiting;
 use crate::clock;
 use crate::http1::framing::{Body, Fed};
+use crate::http1::head::Expect;
 use crate::rt::buffer::{Buf, Fit};
 use crate::rt::deadline::Cut;
 use crate::rt::stream::{Stop, Stream};
@@ -24,6 +25,10 @@ pub(super) struct Upload<'a> {
     pub(super) buf: &'a mut Buf,
     /// How many more bytes it may have; `None`: any number.
     pub(super) allowance: Option<u64>,
+    /// Whether the client waits for the upstream's word before it sends more.
+    pub(super) expect: Expect,
+    /// What has come of its trailers.
+    pub(super) trailers: Trailers,
 }
 
 impl Upload<'_> {
@@ -60,10 +65,16 @@ impl Upload<'_> {
                 patience.arm(upstream, clock::now());
                 return Ok(());
             }
-            patience.rest(upstream);
             let mut room = std::mem::replace(self.buf, Buf::sized(0));
             room.renew();
-            client.begin(clock::now(), Cut::Read);
+            match std::mem::replace(&mut self.expect, Expect::Nothing) {
+                // It is the upstream that is waited for, until it has said whether to go on.
+                Expect::Continue => client.hold(),
+                Expect::Nothing => {
+                    patience.rest(upstream);
+                    client.begin(clock::now(), Cut::Read);
+                }
+            }
             let (read, back) = client.stream().read_until(room, stop).await;
             client.end();
             *self.buf = back;
@@ -77,7 +88,7 @@ impl Upload<'_> {
     /// behind the body's end stays.
     fn take(&mut self) -> Result<Buf, Fault> {
         let mut part = std::mem::replace(self.buf, Buf::sized(0));
-        let passed = passing::feed(self.body, part.filled(), Keep::Framed);
+        let passed = passing::feed(self.body, &mut self.trailers, part.filled(), Keep::Framed);
         if let Some(allowance) = &mut self.allowance {
             *allowance = allowance.checked_sub(passed.payload).ok_or(Fault::ClientTooLarge)?;
         }

@@ -8,7 +8,9 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use crate::clock::Now;
+use super::fault::Fault;
+use crate::clock::{self, Now};
+use crate::rt::buffer::Buf;
 use crate::rt::deadline::{Cut, Why};
 use crate::rt::stream::Stream;
 
@@ -21,6 +23,8 @@ pub(super) struct Waiting<'a> {
     until: Option<Now>,
     waits: Cell<u32>,
     cut: Cell<Cut>,
+    /// The client waits in its turn: it is not waited for until it has been sent something.
+    held: Cell<bool>,
 }
 
 impl<'a> Waiting<'a> {
@@ -29,7 +33,14 @@ impl<'a> Waiting<'a> {
         limit: Option<Duration>,
         until: Option<Now>,
     ) -> Self {
-        Self { stream, limit, until, waits: Cell::new(0), cut: Cell::new(Cut::Read) }
+        Self {
+            stream,
+            limit,
+            until,
+            waits: Cell::new(0),
+            cut: Cell::new(Cut::Read),
+            held: Cell::new(false),
+        }
     }
 
     pub(super) const fn stream(&self) -> &'a Stream {
@@ -65,8 +76,48 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// The client did what it was waited for.
+    /// The client waits for our word before it goes on to send: its time begins when it has it.
+    pub(super) fn hold(&self) {
+        self.held.set(true);
+    }
+
+    /// The client sent something, or will not.
     pub(super) fn end(&self) {
+        if !self.held.replace(false) {
+            self.done();
+        }
+    }
+
+    /// Sends `buf` and waits until the client has taken it.
+    pub(super) async fn send(&self, buf: Buf, now: Now) -> (Result<(), Fault>, Buf) {
+        self.begin(now, Cut::Both);
+        let progress = || self.again(clock::now());
+        let (sent, buf) = self.stream.write_watched(buf, progress).await;
+        self.sent();
+        (sent.map_err(|_| Fault::of_client(self.stream)), buf)
+    }
+
+    /// The client has what was sent, and goes on to send: that is waited for as if nothing had been
+    /// sent meanwhile.
+    #[cold]
+    fn turn(&self) {
+        if self.held.replace(false) {
+            self.begin(clock::now(), Cut::Read);
+        } else {
+            self.cut.set(Cut::Read);
+            self.again(clock::now());
+        }
+    }
+
+    /// The client has taken what was sent.
+    pub(super) fn sent(&self) {
+        self.done();
+        if self.is_waiting() || self.held.get() {
+            self.turn();
+        }
+    }
+
+    fn done(&self) {
         self.waits.set(self.waits.get().saturating_sub(1));
         if !self.is_waiting() {
             self.stream.deadline.disarm();

@@ -1,8 +1,8 @@
 //! Responses of our own: rendered cold, sent hot.
 //!
 //! Enters, when a table is compiled: a status and what to say. Leaves: [`Rendered`], bytes that
-//! `write` copies into an output buffer, filling in what only the moment knows (`Retry-After`,
-//! `Connection`, JSON or text). Owns nothing that changes.
+//! `write` copies into an output buffer, filling in what only the moment knows (`Date`,
+//! `Retry-After`, `Connection`, JSON or text). Owns nothing that changes.
 
 #![allow(
     clippy::disallowed_types,
@@ -78,7 +78,7 @@ pub enum Length {
 }
 
 /// The most bytes [`Rendered::write`] adds to head and body.
-pub const EXTRA_MAX: usize = 96;
+pub const EXTRA_MAX: usize = 128;
 
 impl Rendered {
     /// Renders a response. `extra` holds further header lines, each ending in CRLF.
@@ -125,12 +125,13 @@ impl Rendered {
         len(&self.json).max(len(&self.text)) + EXTRA_MAX
     }
 
-    /// Copies the response into `out` by way of `put`, which appends bytes.
+    /// Copies the response into `out` by way of `put`, which appends bytes; `date` is a whole line.
     pub fn write(
         &self,
         prefer: Prefer,
         send: Send,
         after: After,
+        date: &[u8],
         retry_after_s: Option<u64>,
         mut put: impl FnMut(&[u8]),
     ) {
@@ -140,6 +141,7 @@ impl Rendered {
         };
         let Some(form) = form else { return };
         put(&form.head);
+        put(date);
         if let Some(seconds) = retry_after_s {
             let mut digits = [0; 20];
             put(b"retry-after: ");
@@ -212,7 +214,8 @@ mod tests {
 
     fn written(rendered: &Rendered, prefer: Prefer, send: Send, after: After) -> String {
         let mut out = Vec::new();
-        rendered.write(prefer, send, after, Some(150), |bytes| out.extend_from_slice(bytes));
+        let date = b"date: now\r\n";
+        rendered.write(prefer, send, after, date, Some(150), |bytes| out.extend_from_slice(bytes));
         assert!(out.len() <= rendered.len_max());
         String::from_utf8(out).unwrap()
     }
@@ -223,12 +226,14 @@ mod tests {
         assert_eq!(
             written(&refusal, Prefer::Json, Send::Whole, After::Keep),
             "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
-             content-length: 31\r\nretry-after: 150\r\n\r\n{\"error\":\"Service unavailable\"}"
+             content-length: 31\r\ndate: now\r\nretry-after: 150\r\n\r\n\
+             {\"error\":\"Service unavailable\"}"
         );
         assert_eq!(
             written(&refusal, Prefer::Text, Send::HeadOnly, After::Close),
             "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n\
-             content-length: 19\r\nretry-after: 150\r\nconnection: close\r\n\r\n"
+             content-length: 19\r\ndate: now\r\nretry-after: 150\r\n\
+             connection: close\r\n\r\n"
         );
     }
 
@@ -247,7 +252,7 @@ mod tests {
     fn a_status_without_a_body_has_none() {
         let nothing = Rendered::new(204, Say::Text("never"), "");
         let text = written(&nothing, Prefer::Json, Send::Whole, After::Keep);
-        assert_eq!(text, "HTTP/1.1 204 No Content\r\nretry-after: 150\r\n\r\n");
+        assert_eq!(text, "HTTP/1.1 204 No Content\r\ndate: now\r\nretry-after: 150\r\n\r\n");
     }
 
     #[test]

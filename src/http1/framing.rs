@@ -80,8 +80,11 @@ const LINE_MAX: u16 = 256;
 /// The most bytes of extensions in a whole body: else a byte of payload could cost a line of them.
 const EXTENSIONS_MAX: u16 = 4096;
 
-/// The most bytes of trailer section.
-const TRAILER_MAX: u16 = 4096;
+/// The most bytes of a trailer section: what is passed on of it is held until it is whole.
+pub const TRAILER_MAX: u16 = 4096;
+
+/// The most lines of one.
+const TRAILER_LINES: u8 = 32;
 
 /// The most hexadecimal digits of a chunk size: more overflow 64 bits, or hide behind zeros.
 const DIGITS_MAX: u8 = 15;
@@ -95,6 +98,8 @@ pub struct Chunks {
     /// Bytes of extensions so far.
     extensions: u16,
     digits: u8,
+    /// Whole lines of the trailer section so far.
+    trailers: u8,
     size: u64,
 }
 
@@ -122,33 +127,16 @@ enum At {
     Done,
 }
 
-impl At {
-    /// Whether the byte that led here belongs to an extension or a trailer.
-    const fn is_hop(self) -> bool {
-        matches!(
-            self,
-            Self::Extension
-                | Self::ExtensionName
-                | Self::ExtensionEquals
-                | Self::ExtensionValue
-                | Self::Quoted
-                | Self::Escaped
-                | Self::QuotedEnd
-                | Self::TrailerName
-                | Self::TrailerValue
-                | Self::TrailerLf
-        )
-    }
-}
-
 /// What bytes of a body are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Payload.
     Data,
-    /// Chunk extensions and trailers. They are for the next hop at most, and a recipient that
-    /// merged them into the head could be told another length by them: they are not passed on.
+    /// Chunk extensions: for this hop only, and not passed on.
     Hop,
+    /// The trailer section with the empty line behind it, where there is one: for `trailer` to look
+    /// through when it is whole. A body without trailers has no such part.
+    Trailer,
 }
 
 /// What [`Chunks::feed`] found.
@@ -164,7 +152,7 @@ pub enum Fed {
 
 impl Default for Chunks {
     fn default() -> Self {
-        Self { at: At::Size, line: 0, extensions: 0, digits: 0, size: 0 }
+        Self { at: At::Size, line: 0, extensions: 0, digits: 0, trailers: 0, size: 0 }
     }
 }
 
@@ -172,7 +160,7 @@ impl Chunks {
     /// See [`Body::feed`].
     fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Part, Range<usize>)) -> Fed {
         let mut next = 0;
-        let mut hop: Option<usize> = None;
+        let mut run: Option<(Part, usize)> = None;
         while let Some(&byte) = bytes.get(next) {
             if self.at == At::Data {
                 let left = usize::try_from(self.size).unwrap_or(usize::MAX);
@@ -185,25 +173,43 @@ impl Chunks {
                 }
                 continue;
             }
-            let before = self.at;
             match self.step(byte) {
                 Some(at) => self.at = at,
                 None => return Fed::Bad,
             }
-            if before == At::TrailerLf || self.at.is_hop() {
-                hop.get_or_insert(next);
-            } else if let Some(start) = hop.take() {
-                found(Part::Hop, start..next);
+            let part = self.part();
+            if let Some((before, start)) = run.filter(|(before, _)| Some(*before) != part) {
+                found(before, start..next);
+                run = None;
+            }
+            if let (Some(part), None) = (part, run) {
+                run = Some((part, next));
             }
             next += 1;
             if self.at == At::Done {
-                return Fed::Done(next);
+                break;
             }
         }
-        if let Some(start) = hop {
-            found(Part::Hop, start..next);
+        if let Some((part, start)) = run {
+            found(part, start..next);
         }
-        if self.at == At::Done { Fed::Done(0) } else { Fed::More }
+        if self.at == At::Done { Fed::Done(next) } else { Fed::More }
+    }
+
+    /// What the byte that led here belongs to, if not to the framing that is passed on.
+    const fn part(&self) -> Option<Part> {
+        match self.at {
+            At::Extension
+            | At::ExtensionName
+            | At::ExtensionEquals
+            | At::ExtensionValue
+            | At::Quoted
+            | At::Escaped
+            | At::QuotedEnd => Some(Part::Hop),
+            At::TrailerName | At::TrailerValue | At::TrailerLf => Some(Part::Trailer),
+            At::TrailerStart | At::LastLf | At::Done if self.trailers > 0 => Some(Part::Trailer),
+            _ => None,
+        }
     }
 
     fn step(&mut self, byte: u8) -> Option<At> {
@@ -283,7 +289,10 @@ impl Chunks {
                 super::head::is_token(byte).then_some(At::TrailerName)
             }
             (At::TrailerValue, b'\r') => Some(At::TrailerLf),
-            (At::TrailerLf, b'\n') => Some(At::TrailerStart),
+            (At::TrailerLf, b'\n') => {
+                self.trailers += 1;
+                (self.trailers <= TRAILER_LINES).then_some(At::TrailerStart)
+            }
             (At::LastLf, b'\n') => Some(At::Done),
             (At::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => Some(At::TrailerValue),
             _ => None,
@@ -301,7 +310,7 @@ mod tests {
         for part in bytes.chunks(step) {
             let fed = chunks.feed(part, |kind, range| match kind {
                 Part::Data => payload.extend_from_slice(&part[range]),
-                Part::Hop => {}
+                Part::Hop | Part::Trailer => {}
             });
             match fed {
                 Fed::More => at += part.len(),
@@ -324,20 +333,29 @@ mod tests {
 
     #[test]
     fn extensions_and_trailers_are_told_apart_however_the_body_is_split() {
-        let body = b"4;x=\"y\"\r\nWiki\r\n5\r\npedia\r\n0;z\r\nX-T: 1\r\nY: 2\r\n\r\n";
+        let body = b"4;x=\"y\"\r\nWiki\r\n5\r\npedia\r\n0;z\r\nX-T: 1\r\nY: 2\r\n\r\nnext";
         for step in 1..=body.len() {
             let (mut chunks, mut kept) = (Chunks::default(), Vec::new());
+            let mut trailers = Vec::new();
             for part in body.chunks(step) {
                 let mut next = 0;
-                chunks.feed(part, |kind, range| {
-                    if kind == Part::Hop {
+                let fed = chunks.feed(part, |kind, range| {
+                    if kind != Part::Data {
                         kept.extend_from_slice(&part[next..range.start]);
                         next = range.end;
                     }
+                    if kind == Part::Trailer {
+                        trailers.extend_from_slice(&part[range]);
+                    }
                 });
-                kept.extend_from_slice(&part[next..]);
+                let end = if let Fed::Done(used) = fed { used } else { part.len() };
+                kept.extend_from_slice(&part[next..end]);
+                if matches!(fed, Fed::Done(_)) {
+                    break;
+                }
             }
-            assert_eq!(kept, b"4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\n", "step {step}");
+            assert_eq!(kept, b"4\r\nWiki\r\n5\r\npedia\r\n0\r\n", "step {step}");
+            assert_eq!(trailers, b"X-T: 1\r\nY: 2\r\n\r\n", "step {step}");
         }
     }
 
@@ -406,5 +424,9 @@ mod tests {
         assert_eq!(Chunks::default().feed(&bodies(most + 1), |_, _| {}), Fed::Bad);
         assert_eq!(long(b"0\r\nX:", b'a', usize::from(TRAILER_MAX) - 2), Fed::More);
         assert_eq!(long(b"0\r\nX:", b'a', usize::from(TRAILER_MAX) - 1), Fed::Bad);
+        let lines = |count: usize| [b"0\r\n".as_slice(), &b"X: y\r\n".repeat(count)].concat();
+        let most = usize::from(TRAILER_LINES);
+        assert_eq!(Chunks::default().feed(&lines(most), |_, _| {}), Fed::More);
+        assert_eq!(Chunks::default().feed(&lines(most + 1), |_, _| {}), Fed::Bad);
     }
 }

@@ -141,6 +141,8 @@ pub struct Response {
 pub enum RequestFault {
     /// 400.
     Malformed,
+    /// 405: `CONNECT`, which asks for a tunnel to anywhere.
+    Connect,
     /// 414.
     UriTooLong,
     /// 417.
@@ -194,6 +196,9 @@ pub fn request(
     if target.len() > bounds.target {
         return Err(RequestFault::UriTooLong);
     }
+    if method == "CONNECT" {
+        return Err(RequestFault::Connect);
+    }
     let method = Span::of(method.as_bytes(), bytes);
     fields.read(lines(parsed.headers), bytes, len).map_err(|fault| match fault {
         field::Fault if parsed.headers.iter().any(|field| field.name.len() > field::NAME_MAX) => {
@@ -203,6 +208,7 @@ pub fn request(
     })?;
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     let target = target::parts(Span::of(target.as_bytes(), bytes), method, bytes)?;
+    let framing = length::of_request(version, fields, bytes)?;
     Ok(Some(Request {
         len,
         method,
@@ -210,9 +216,9 @@ pub fn request(
         query: target.query,
         host: target::host(target.authority, version, fields, bytes)?,
         version,
-        framing: length::of_request(version, fields, bytes)?,
+        framing,
         persist: fields.persist(version),
-        expect: expectation(version, fields, bytes)?,
+        expect: expectation(version, framing, fields, bytes)?,
         prefer: fields.prefer(bytes),
     }))
 }
@@ -249,6 +255,8 @@ pub fn response(
     let framing = length::of_response(version, status, asked, fields, bytes)?;
     let persist = match framing {
         Framing::UntilClose => Persist::Close,
+        // An HTTP/1.0 upstream may mean another length than we read: it is not asked again.
+        _ if version == Version::Http10 => Persist::Close,
         Framing::None | Framing::Exact(_) | Framing::Chunked => fields.persist(version),
     };
     Ok(Some(Response { len, status, version, framing, persist }))
@@ -329,14 +337,22 @@ fn version_fault(bytes: &[u8]) -> Option<RequestFault> {
     })
 }
 
-/// RFC 9110 §10.1.1; an HTTP/1.0 client cannot expect anything.
-fn expectation(version: Version, fields: &Fields, bytes: &[u8]) -> Result<Expect, RequestFault> {
+/// RFC 9110 §10.1.1; an HTTP/1.0 client cannot expect anything, and where no content follows there
+/// is nothing to wait for.
+fn expectation(
+    version: Version,
+    framing: Framing,
+    fields: &Fields,
+    bytes: &[u8],
+) -> Result<Expect, RequestFault> {
     match fields.only(Kind::Expect).map_err(|_| RequestFault::UnknownExpectation)? {
         Some(value) if version == Version::Http11 => {
-            if value.of_bytes(bytes).eq_ignore_ascii_case(b"100-continue") {
-                Ok(Expect::Continue)
-            } else {
+            if !value.of_bytes(bytes).eq_ignore_ascii_case(b"100-continue") {
                 Err(RequestFault::UnknownExpectation)
+            } else if framing == Framing::None {
+                Ok(Expect::Nothing)
+            } else {
+                Ok(Expect::Continue)
             }
         }
         Some(_) | None => Ok(Expect::Nothing),

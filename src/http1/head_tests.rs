@@ -1,6 +1,7 @@
 //! Which heads are read, which are refused, and what reaches the other side.
 
-use super::super::rewrite::{self, BodyForm, Origin, Passage, Say, Writer};
+use super::super::forwarding::{Address, Emit, Origin, Telling, Word};
+use super::super::rewrite::{self, BodyForm, Changes, Passage, Say, Writer};
 use super::*;
 
 const BOUNDS: Bounds = Bounds { bytes: 16 * 1024, fields: 100, target: 8 * 1024 };
@@ -75,7 +76,8 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("GET http://b/ HTTP/1.1|Host: a||", 400),
         ("GET admin HTTP/1.1|Host: a||", 400),
         ("GET * HTTP/1.1|Host: a||", 400),
-        ("CONNECT a:80 HTTP/1.1|Host: a:80||", 400),
+        ("CONNECT a:80 HTTP/1.1|Host: a:80||", 405),
+        ("CONNECT / HTTP/1.1|Host: a||", 405),
         ("GET  / HTTP/1.1|Host: a||", 400),
         ("GET / HTTP/1.1 |Host: a||", 400),
         ("|||GET / HTTP/1.1|Host: a||", 400),
@@ -85,6 +87,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         let raw = bytes.replace('|', "\r\n");
         let expected = match fault {
             400 => RequestFault::Malformed,
+            405 => RequestFault::Connect,
             417 => RequestFault::UnknownExpectation,
             501 => RequestFault::UnknownCoding,
             _ => RequestFault::UnknownVersion,
@@ -161,76 +164,184 @@ fn a_response_ends_by_its_status_its_question_and_its_length() {
     }
 }
 
+/// The fields of a request as an upstream gets them.
+fn passed_on(bytes: &str, word: Word, emit: &[Emit]) -> String {
+    let mut fields = Fields::new();
+    let head = request(bytes.as_bytes(), &BOUNDS, &mut fields).unwrap().unwrap();
+    let telling = Telling::new(emit, b"us");
+    let address = Address::new("1.2.3.4".parse().unwrap());
+    let host = head.host.of_bytes(bytes.as_bytes());
+    let origin = Origin { address: &address, host, word, telling: &telling };
+    let mut place = [0; 1024];
+    let mut writer = Writer::new(&mut place);
+    let (fields, bytes) = (&fields, bytes.as_bytes());
+    rewrite::request_fields(&mut writer, &head, fields, bytes, &origin, Passage::Relayed);
+    let len = writer.finish().unwrap();
+    String::from_utf8(place[..len].to_vec()).unwrap()
+}
+
 #[test]
 fn only_what_is_for_the_other_end_reaches_it() {
     let bytes = "POST /x HTTP/1.1\r\nHost: shop\r\nA: 1\r\nConnection: X-Hop, Host, keep-alive\r\n\
-                 X-Hop: 2\r\nTE: trailers\r\nUpgrade: h2c\r\nX-Forwarded-For: 6.6.6.6\r\n\
-                 Expect: 100-continue\r\nContent-Length: 3\r\nB: 3\r\n\r\n";
-    let mut fields = Fields::new();
-    request(bytes.as_bytes(), &BOUNDS, &mut fields).unwrap().unwrap();
-    let mut place = [0; 1024];
-    let mut writer = Writer::new(&mut place);
-    let origin = Origin { client: b"x-forwarded-for: 1.2.3.4\r\n", host: b"shop" };
-    rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
-    let len = writer.finish().unwrap();
+                 X-Hop: 2\r\nUpgrade: h2c\r\nX-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n\
+                 X-Forwarded-Server: evil\r\nProxy-Authorization: x\r\nVia: 1.0 fred\r\n\
+                 Expect: 100-continue\r\nContent-Length: 3\r\nTrailer: X\r\nB: 3\r\n\r\n";
     assert_eq!(
-        std::str::from_utf8(&place[..len]).unwrap(),
-        "A: 1\r\nContent-Length: 3\r\nB: 3\r\nx-forwarded-for: 1.2.3.4\r\n\
+        passed_on(bytes, Word::Replaced, &[Emit::XForwarded]),
+        "A: 1\r\nVia: 1.0 fred\r\nExpect: 100-continue\r\nContent-Length: 3\r\nTrailer: X\r\n\
+         B: 3\r\nx-forwarded-for: 1.2.3.4\r\nx-forwarded-proto: http\r\n\
          x-forwarded-host: shop\r\n\r\n"
+    );
+    assert_eq!(
+        passed_on(bytes, Word::Believed, &[Emit::Via]),
+        "A: 1\r\nX-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-Server: evil\r\n\
+         Via: 1.0 fred\r\nExpect: 100-continue\r\nContent-Length: 3\r\nTrailer: X\r\nB: 3\r\n\
+         via: 1.1 us\r\n\r\n"
+    );
+}
+
+#[test]
+fn of_te_only_trailers_is_passed_on_and_only_by_a_client_that_gets_chunks() {
+    for (head, passed) in [
+        ("HTTP/1.1\r\nTE: trailers", "te: trailers\r\nconnection: te\r\n\r\n"),
+        (
+            "HTTP/1.1\r\nTE: gzip;q=0.5\r\nTE: deflate , Trailers",
+            "te: trailers\r\nconnection: te\r\n\r\n",
+        ),
+        ("HTTP/1.1\r\nConnection: TE\r\nTE: gzip", "\r\n"),
+        ("HTTP/1.0\r\nTE: trailers", "\r\n"),
+    ] {
+        let bytes = format!("GET / {head}\r\nHost: a\r\n\r\n");
+        assert_eq!(passed_on(&bytes, Word::Replaced, &[]), passed, "{head}");
+    }
+}
+
+#[test]
+fn what_every_recipient_needs_cannot_be_nominated() {
+    let names = "Authorization, Cookie, Content-Type, Cache-Control, Via, Date, X-Forwarded-For, \
+                 Content-Length, Transfer-Encoding, X-Mine";
+    let bytes = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: {names}\r\nAuthorization: 1\r\nCookie: 2\r\n\
+         Content-Type: 3\r\nX-Mine: 0\r\nCache-Control: 4\r\nVia: 1.1 x\r\nDate: 5\r\n\
+         X-Forwarded-For: 6\r\nContent-Length: 0\r\n\r\n"
+    );
+    assert_eq!(
+        passed_on(&bytes, Word::Believed, &[]),
+        "Authorization: 1\r\nCookie: 2\r\nContent-Type: 3\r\nCache-Control: 4\r\nVia: 1.1 x\r\n\
+         Date: 5\r\nX-Forwarded-For: 6\r\nContent-Length: 0\r\n\r\n"
     );
 }
 
 #[test]
 fn a_length_is_passed_on_in_its_plainest_form() {
     let bytes = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0003\r\nB: 1\r\n\r\n";
-    let mut fields = Fields::new();
-    request(bytes.as_bytes(), &BOUNDS, &mut fields).unwrap().unwrap();
-    let mut place = [0; 256];
-    let mut writer = Writer::new(&mut place);
-    let origin = Origin { client: b"", host: b"a" };
-    rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
-    let len = writer.finish().unwrap();
-    let written = std::str::from_utf8(&place[..len]).unwrap();
-    assert!(written.starts_with("B: 1\r\ncontent-length: 3\r\n"), "{written}");
+    assert_eq!(passed_on(bytes, Word::Replaced, &[]), "B: 1\r\ncontent-length: 3\r\n\r\n");
     let bytes = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tchunked\r\n\r\n";
-    request(bytes.as_bytes(), &BOUNDS, &mut fields).unwrap().unwrap();
-    let mut writer = Writer::new(&mut place);
-    rewrite::request_fields(&mut writer, &fields, bytes.as_bytes(), &origin, Passage::Relayed);
-    let len = writer.finish().unwrap();
-    let written = std::str::from_utf8(&place[..len]).unwrap();
-    assert!(written.starts_with("transfer-encoding: chunked\r\n"), "{written}");
+    assert_eq!(passed_on(bytes, Word::Replaced, &[]), "transfer-encoding: chunked\r\n\r\n");
+}
+
+#[test]
+fn who_expects_an_answer_before_nothing_expects_nothing() {
+    for (head, expect) in [
+        ("POST / HTTP/1.1\r\nContent-Length: 3", Expect::Continue),
+        ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked", Expect::Continue),
+        ("POST / HTTP/1.1\r\nContent-Length: 0", Expect::Nothing),
+        ("GET / HTTP/1.1\r\nA: b", Expect::Nothing),
+        ("POST / HTTP/1.0\r\nContent-Length: 3", Expect::Nothing),
+    ] {
+        let bytes = format!("{head}\r\nHost: a\r\nExpect: 100-Continue\r\n\r\n");
+        assert_eq!(accepted(&bytes).expect, expect, "{head}");
+        let passed = passed_on(&bytes, Word::Replaced, &[]).contains("Expect: 100-Continue\r\n");
+        assert_eq!(passed, expect == Expect::Continue, "{head}");
+    }
+}
+
+#[test]
+fn an_absolute_target_names_the_host_and_need_not_have_a_path() {
+    for (line, path, query, host) in [
+        ("GET http://shop/a?b HTTP/1.1\r\nHost: shop", "/a", "?b", "shop"),
+        ("GET HTTP://shop HTTP/1.1\r\nHost: shop", "/", "", "shop"),
+        ("GET http://shop?b HTTP/1.1\r\nHost: SHOP", "/", "?b", "shop"),
+        ("GET http://shop:80/ HTTP/1.1\r\nHost: shop", "/", "", "shop:80"),
+        ("GET http://shop/ HTTP/1.1\r\nHost: shop:", "/", "", "shop"),
+        ("GET http://shop:81/ HTTP/1.0", "/", "", "shop:81"),
+    ] {
+        let bytes = format!("{line}\r\n\r\n");
+        let head = accepted(&bytes);
+        let part = |span: Span| std::str::from_utf8(span.of_bytes(bytes.as_bytes())).unwrap();
+        assert_eq!((part(head.path), part(head.query), part(head.host)), (path, query, host));
+    }
+    for line in [
+        "GET http://shop:81/ HTTP/1.1\r\nHost: shop",
+        "GET http:///a HTTP/1.1\r\nHost: shop",
+        "GET http://u@shop HTTP/1.1\r\nHost: u@shop",
+        "OPTIONS http://shop HTTP/1.1\r\nHost: shop",
+        "GET https://shop/ HTTP/1.1\r\nHost: shop",
+        "GET http://shop/ HTTP/1.1",
+    ] {
+        let bytes = format!("{line}\r\n\r\n");
+        assert_eq!(read(bytes.as_bytes()).err(), Some(RequestFault::Malformed), "{line}");
+    }
+}
+
+/// The head of a response as its client gets it.
+fn answered(bytes: &str, say: Say, body: BodyForm, emit: &[Emit], room: usize) -> Option<String> {
+    let mut fields = Fields::new();
+    let head = response(bytes.as_bytes(), &BOUNDS, Asked::Body, &mut fields).unwrap().unwrap();
+    let telling = Telling::new(emit, b"us");
+    let changes = Changes { say, body, date: b"date: now\r\n", telling: &telling };
+    let mut place = [0; 1024];
+    let mut writer = Writer::new(&mut place[..room]);
+    rewrite::response_head(&mut writer, &head, &fields, bytes.as_bytes(), &changes);
+    let len = writer.finish()?;
+    Some(String::from_utf8(place[..len].to_vec()).unwrap())
 }
 
 #[test]
 fn a_response_keeps_its_words_and_loses_its_hop() {
     let bytes = "HTTP/1.0 201 Made Up\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nServer: s\r\n\
-                 Content-Length: 2\r\nKeep-Alive: timeout=5\r\n\r\n";
-    let mut fields = Fields::new();
-    let head = response(bytes.as_bytes(), &BOUNDS, Asked::Body, &mut fields).unwrap().unwrap();
-    let mut place = [0; 1024];
-    let mut writer = Writer::new(&mut place);
-    rewrite::response_head(
-        &mut writer,
-        &head,
-        &fields,
-        bytes.as_bytes(),
-        Say::Close,
-        BodyForm::AsSent,
-    );
-    let len = writer.finish().unwrap();
+                 Content-Length: 2\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: x\r\n\
+                 Proxy-Authentication-Info: x\r\n\r\n";
     assert_eq!(
-        std::str::from_utf8(&place[..len]).unwrap(),
-        "HTTP/1.1 201 Made Up\r\nServer: s\r\nContent-Length: 2\r\nconnection: close\r\n\r\n"
+        answered(bytes, Say::Close, BodyForm::AsSent, &[Emit::Via], 1024).unwrap(),
+        "HTTP/1.1 201 Made Up\r\nServer: s\r\nContent-Length: 2\r\ndate: now\r\nvia: 1.0 us\r\n\
+         connection: close\r\n\r\n"
     );
-    let mut short = [0; 16];
-    let mut writer = Writer::new(&mut short);
-    rewrite::response_head(
-        &mut writer,
-        &head,
-        &fields,
-        bytes.as_bytes(),
-        Say::Nothing,
-        BodyForm::AsSent,
-    );
-    assert_eq!(writer.finish(), None, "what does not fit is not half a head");
+    let none = answered(bytes, Say::Nothing, BodyForm::AsSent, &[], 16);
+    assert_eq!(none, None, "what does not fit is not half a head");
+}
+
+#[test]
+fn a_response_is_dated_once_and_an_interim_one_not_at_all() {
+    let passed = |bytes: &str| answered(bytes, Say::Nothing, BodyForm::AsSent, &[], 1024).unwrap();
+    for same in [
+        "HTTP/1.1 200 OK\r\nDate: then\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
+    ] {
+        assert_eq!(passed(same), same);
+    }
+    assert_eq!(passed("HTTP/1.1 200 OK\r\n\r\n"), "HTTP/1.1 200 OK\r\ndate: now\r\n\r\n");
+}
+
+#[test]
+fn what_has_no_body_tells_no_length_of_one() {
+    let passed = |bytes: &str| answered(bytes, Say::Nothing, BodyForm::AsSent, &[], 1024).unwrap();
+    for framing in ["Content-Length: 3", "Transfer-Encoding: chunked"] {
+        for status in [103, 204] {
+            let bytes = format!("HTTP/1.1 {status} X\r\n{framing}\r\nDate: d\r\n\r\n");
+            assert_eq!(passed(&bytes), format!("HTTP/1.1 {status} X\r\nDate: d\r\n\r\n"));
+        }
+        let told = format!("HTTP/1.1 304 X\r\n{framing}\r\nDate: d\r\n\r\n");
+        assert_eq!(passed(&told), told, "that of the body it stands for");
+    }
+    let chunked = "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\nDate: d\r\n\r\n";
+    assert_eq!(passed(chunked), chunked);
+    let plain = answered(chunked, Say::Close, BodyForm::Unchunked, &[], 1024).unwrap();
+    assert_eq!(plain, "HTTP/1.1 200 X\r\nDate: d\r\nconnection: close\r\n\r\n");
+}
+
+#[test]
+fn an_http_1_0_upstream_is_not_asked_twice_on_one_connection() {
+    let old = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(answer(old, Asked::Body).unwrap().unwrap().persist, Persist::Close);
 }

@@ -5,10 +5,13 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
+mod accept;
 pub mod answer;
 pub mod field;
+pub mod forwarding;
 pub mod framing;
 pub mod head;
 mod length;
 pub mod rewrite;
 mod target;
+pub mod trailer;

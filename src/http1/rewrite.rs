@@ -7,7 +7,8 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 use super::field::{Field, Fields, Kind};
-use super::head::{Response, Version};
+use super::forwarding::{Origin, Telling};
+use super::head::{Expect, Request, Response, Version};
 
 /// Writes bytes into a place of fixed size, and remembers whether they fitted.
 #[derive(Debug)]
@@ -46,15 +47,6 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Who sent a request, and to where, as the upstream is told.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
-    /// The field lines that name the client's address and scheme.
-    pub client: &'a [u8],
-    /// The host it asked for; empty when it named none.
-    pub host: &'a [u8],
-}
-
 /// How a request reaches its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passage {
@@ -69,25 +61,29 @@ pub enum Passage {
 /// already.
 pub fn request_fields(
     writer: &mut Writer<'_>,
+    request: &Request,
     fields: &Fields,
     bytes: &[u8],
     origin: &Origin<'_>,
     passage: Passage,
 ) {
     copy(writer, fields, bytes, |field| match field.kind {
-        Kind::EndToEnd | Kind::Accept => true,
-        Kind::ContentLength | Kind::TransferEncoding | Kind::AcceptEncoding => {
+        Kind::EndToEnd | Kind::Accept | Kind::Date | Kind::Via => true,
+        Kind::ContentLength | Kind::TransferEncoding | Kind::AcceptEncoding | Kind::Trailer => {
             passage == Passage::Relayed
         }
-        Kind::Hop | Kind::Connection | Kind::Host | Kind::Expect | Kind::Forwarding => false,
+        // RFC 9110 §10.1.1: whether to go on is for the upstream to say, if it hears of it.
+        Kind::Expect => passage == Passage::Relayed && request.expect == Expect::Continue,
+        Kind::Forwarding => origin.keeps(field, bytes),
+        Kind::Hop | Kind::Connection | Kind::Host | Kind::Te => false,
     });
-    writer.put(origin.client);
-    if !origin.host.is_empty() {
-        writer.put(b"x-forwarded-host: ");
-        writer.put(origin.host);
-        writer.put(b"\r\n");
-    }
+    origin.write(writer, fields, bytes);
+    origin.telling.via(writer, request.version);
     if passage == Passage::Relayed {
+        // An HTTP/1.0 client gets no chunks, and so no trailers.
+        if request.version == Version::Http11 && fields.takes_trailers(bytes) {
+            writer.put(b"te: trailers\r\nconnection: te\r\n");
+        }
         writer.put(b"\r\n");
     }
 }
@@ -125,14 +121,30 @@ pub enum BodyForm {
     Unchunked,
 }
 
+/// How a response's head is changed for its client.
+#[derive(Clone, Copy, Debug)]
+pub struct Changes<'a> {
+    /// What the client is told about its connection.
+    pub say: Say,
+    /// How the body is passed on.
+    pub body: BodyForm,
+    /// The `Date` line of a response that came without one (RFC 9110 §6.6.1).
+    pub date: &'a [u8],
+    /// What is told of us.
+    pub telling: &'a Telling,
+}
+
+/// The most bytes by which a head grows here: the `Date` and `Via` lines, `connection: keep-alive`,
+/// and a length or a coding in more words than it was sent in.
+pub const GROWTH: usize = 192;
+
 /// Writes the head of a response for the client.
 pub fn response_head(
     writer: &mut Writer<'_>,
     response: &Response,
     fields: &Fields,
     bytes: &[u8],
-    say: Say,
-    body: BodyForm,
+    changes: &Changes<'_>,
 ) {
     const VERSION: usize = "HTTP/1.x".len();
     let first = fields.list().first().map_or(fields.end(), |field| field.name.start());
@@ -142,19 +154,27 @@ pub fn response_head(
     } else {
         writer.put(bytes.get(..first).unwrap_or_default());
     }
+    // RFC 9110 §8.6, RFC 9112 §6.1: these have neither, and who believes one waits for a body.
+    let bodiless = matches!(response.status, 100..=199 | 204);
     copy(writer, fields, bytes, |field| match field.kind {
-        Kind::Hop | Kind::Connection => false,
-        // RFC 9110 §8.6, RFC 9112 §6.1: a 204 has neither, and who believes it waits for a body.
-        Kind::TransferEncoding => body == BodyForm::AsSent && response.status != 204,
-        Kind::ContentLength => response.status != 204,
+        Kind::Hop | Kind::Connection | Kind::Te => false,
+        Kind::TransferEncoding => changes.body == BodyForm::AsSent && !bodiless,
+        Kind::ContentLength => !bodiless,
+        Kind::Trailer => changes.body == BodyForm::AsSent,
         Kind::EndToEnd
         | Kind::Host
         | Kind::Expect
         | Kind::Accept
         | Kind::AcceptEncoding
-        | Kind::Forwarding => true,
+        | Kind::Forwarding
+        | Kind::Date
+        | Kind::Via => true,
     });
-    writer.put(match say {
+    if response.status >= 200 && !fields.has(Kind::Date) {
+        writer.put(changes.date);
+    }
+    changes.telling.via(writer, response.version);
+    writer.put(match changes.say {
         Say::Nothing => b"\r\n",
         Say::KeepAlive => b"connection: keep-alive\r\n\r\n",
         Say::Close => b"connection: close\r\n\r\n",

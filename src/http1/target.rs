@@ -28,12 +28,18 @@ pub(super) fn parts(target: Span, method: Span, bytes: &[u8]) -> Result<Target, 
         b"*" if method.of_bytes(bytes) == b"OPTIONS" => (None, start),
         _ if text.get(..SCHEME).is_some_and(|s| s.eq_ignore_ascii_case(b"http://")) => {
             let rest = text.get(SCHEME..).unwrap_or_default();
-            let slash = memchr::memchr2(b'/', b'?', rest).ok_or(RequestFault::Malformed)?;
-            if rest.get(slash) != Some(&b'/') {
-                return Err(RequestFault::Malformed);
+            let path = start + SCHEME + memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
+            let authority = Some(Span::new(start + SCHEME, path));
+            if bytes.get(path..end).is_some_and(|path| !path.starts_with(b"/")) {
+                // To `OPTIONS` it would mean `*` (RFC 9112 §3.2.4).
+                if method.of_bytes(bytes) == b"OPTIONS" {
+                    return Err(RequestFault::Malformed);
+                }
+                // RFC 9110 §4.2.3: an empty path is `/`; here the last one of `http://`.
+                let slash = Span::new(start + SCHEME - 1, start + SCHEME);
+                return Ok(Target { authority, path: slash, query: Span::new(path, end) });
             }
-            let path = start + SCHEME + slash;
-            (Some(Span::new(start + SCHEME, path)), path)
+            (authority, path)
         }
         _ => return Err(RequestFault::Malformed),
     };
@@ -42,26 +48,35 @@ pub(super) fn parts(target: Span, method: Span, bytes: &[u8]) -> Result<Target, 
     Ok(Target { authority, path: Span::new(path, query), query: Span::new(query, end) })
 }
 
-/// RFC 9112 §3.2: exactly one `Host`, and the same one as in an absolute target.
+/// RFC 9112 §3.2: exactly one `Host`, and the same one as in an absolute target, whose word counts
+/// (§3.2.2). A peer that believed the other would route the request elsewhere, so two that differ
+/// are refused.
 pub(super) fn host(
     authority: Option<Span>,
     version: Version,
     fields: &Fields,
     bytes: &[u8],
 ) -> Result<Span, RequestFault> {
-    let host = match (fields.only(Kind::Host), version) {
-        (Ok(Some(host)), _) => host,
-        (Ok(None), Version::Http10) => match authority {
-            Some(authority) => authority,
-            None => return Ok(Span::default()),
-        },
+    let field = match (fields.only(Kind::Host), version) {
+        (Ok(Some(host)), _) => Some(host),
+        (Ok(None), Version::Http10) => None,
         (Ok(None), Version::Http11) | (Err(field::Fault), _) => {
             return Err(RequestFault::Malformed);
         }
     };
+    let Some(host) = authority.or(field) else { return Ok(Span::default()) };
     let text = host.of_bytes(bytes);
-    let same = authority.is_none_or(|a| a.of_bytes(bytes).eq_ignore_ascii_case(text));
+    let same = authority.is_none()
+        || field.is_none_or(|field| {
+            let field = field.of_bytes(bytes);
+            is_host(field) && plain_port(text).eq_ignore_ascii_case(plain_port(field))
+        });
     if same && is_host(text) { Ok(host) } else { Err(RequestFault::Malformed) }
+}
+
+/// A host without a port that says nothing (RFC 9110 §4.2.3).
+fn plain_port(host: &[u8]) -> &[u8] {
+    host.strip_suffix(b":80").or_else(|| host.strip_suffix(b":")).unwrap_or(host)
 }
 
 /// RFC 9110 §7.2: a name or an address literal, and maybe a port; nothing a peer could read in

@@ -11,16 +11,20 @@
 )]
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 use super::{
-    Answers, BreakerIx, Piece, Route, RouteBreaker, Service, ServiceIx, Span, Table, Target,
-    TargetIx, tree,
+    Answers, BreakerIx, Forwarding, Piece, Route, RouteBreaker, Service, ServiceIx, Span, Table,
+    Target, TargetIx, tree,
 };
 use crate::breaker::Breaker;
 use crate::breaker::registry::{Draft, Registry};
 use crate::config::{self, Body, BreakerConfig, Config, HostPattern, UrlTemplate};
 use crate::http1::answer::{Rendered, Say};
+use crate::http1::forwarding::Telling;
 use crate::stats::Tallies;
 
 /// What a compile takes over from the tables before.
@@ -56,6 +60,7 @@ pub fn compile(
         answers: answers(&allows),
         timeouts: http.timeouts,
         limits: http.limits,
+        forwarding: forwarding(&http.forwarded),
         paths: http.paths,
     }
 }
@@ -71,6 +76,19 @@ pub fn route_name(route: &config::Route) -> String {
         HostPattern::Below(host) => format!("*.{host} {method} {path}"),
     }
 }
+
+fn forwarding(config: &config::Forwarded) -> Forwarding {
+    let telling = Telling::new(&config.emit, NAME.as_bytes());
+    Forwarding { trust: config.trust.as_slice().into(), telling }
+}
+
+/// What this process is called in `Via`: by chance, since two of one name would each take what the
+/// other forwards for its own coming back. The same for all tables of a process.
+static NAME: LazyLock<String> = LazyLock::new(|| {
+    // The keys of a hasher are random, and differ between processes.
+    let chance = RandomState::new().build_hasher().finish();
+    format!("fusebox-{:08x}", chance >> 32)
+});
 
 /// The arrays of a table while they grow.
 struct Parts<'c, 'k, R> {
@@ -192,6 +210,7 @@ fn answers(allows: &[String]) -> Answers {
     Answers {
         bad_request: message(400, "Bad request"),
         not_found: message(404, "Not found"),
+        connect_refused: wrong_method(&String::new()),
         request_timeout: message(408, "Request timeout"),
         content_too_large: message(413, "Content too large"),
         uri_too_long: message(414, "URI too long"),
@@ -204,6 +223,7 @@ fn answers(allows: &[String]) -> Answers {
         no_room: message(503, "Too many connections"),
         gateway_timeout: message(504, "Gateway timeout"),
         version_not_supported: message(505, "HTTP version not supported"),
+        loop_detected: message(508, "Loop detected"),
         method_not_allowed: allows.iter().map(wrong_method).collect(),
     }
 }

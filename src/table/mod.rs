@@ -12,16 +12,18 @@ pub mod matcher;
 pub mod spelling;
 mod tree;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use std::sync::Arc;
 
 use crate::breaker::Breaker;
 use crate::config::{
-    HostHeader, Limits, Merge, PathRules, RetryAfter, RouteTimeouts, TemplateQuery, Timeouts,
+    HostHeader, Limits, Merge, Network, PathRules, RetryAfter, RouteTimeouts, TemplateQuery,
+    Timeouts,
 };
 use crate::http1::answer::Rendered;
+use crate::http1::forwarding::{Telling, Word};
 use crate::stats::Tally;
 
 /// The compiled configuration.
@@ -45,8 +47,31 @@ pub struct Table {
     pub timeouts: Timeouts,
     /// Limits on what clients and upstreams send.
     pub limits: Limits,
+    /// Whose word on a client is believed, and what upstreams are told of one.
+    pub forwarding: Forwarding,
     /// Which spellings of a path are refused.
     pub paths: PathRules,
+}
+
+/// Whose word on a client is believed, and what upstreams are told of one.
+#[derive(Debug)]
+pub struct Forwarding {
+    /// Peers that are believed.
+    pub trust: Box<[Network]>,
+    /// What is told.
+    pub telling: Telling,
+}
+
+impl Forwarding {
+    /// Whether what the peer at `ip` says of a client is believed.
+    #[must_use]
+    pub fn word_of(&self, ip: IpAddr) -> Word {
+        if self.trust.iter().any(|network| network.holds(ip)) {
+            Word::Believed
+        } else {
+            Word::Replaced
+        }
+    }
 }
 
 // An index is made by this table's compile and used with this table only: it is always in range.
@@ -163,6 +188,8 @@ pub struct Answers {
     pub bad_request: Rendered,
     /// 404.
     pub not_found: Rendered,
+    /// 405 to `CONNECT`: nothing is allowed on the authority it names.
+    pub connect_refused: Rendered,
     /// 408.
     pub request_timeout: Rendered,
     /// 413.
@@ -185,6 +212,8 @@ pub struct Answers {
     pub gateway_timeout: Rendered,
     /// 505.
     pub version_not_supported: Rendered,
+    /// 508: the request has been here before.
+    pub loop_detected: Rendered,
     /// 405, one per distinct set of allowed methods; `Match::WrongMethod` names it by index.
     pub method_not_allowed: Box<[Rendered]>,
 }

@@ -13,9 +13,9 @@ use super::compile::{Kept, compile};
 use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
 use crate::breaker::registry::{Draft, Registry};
 use crate::config::{
-    Answer, Body, BreakerConfig, Config, Driver, HostHeader, HostPattern, Http, Limits, Log, Merge,
-    PathPattern, PathRules, Piece, RetryAfter, Route, RouteTimeouts, Segment, Service,
-    TemplateQuery, Timeouts, TrailingSlash, UrlTemplate, Workers,
+    Answer, Body, BreakerConfig, Config, Driver, Emit, Forwarded, HostHeader, HostPattern, Http,
+    Limits, Log, Merge, PathPattern, PathRules, Piece, RetryAfter, Route, RouteTimeouts, Segment,
+    Service, TemplateQuery, Timeouts, TrailingSlash, UrlTemplate, Workers,
 };
 use crate::stats::Tallies;
 
@@ -52,6 +52,7 @@ pub(crate) fn config(routes: Vec<Route>) -> Config {
                 upstream_connections: None,
                 upstream_idle: 32,
             },
+            forwarded: Forwarded { trust: Vec::new(), emit: vec![Emit::XForwarded] },
             trailing_slash: TrailingSlash::Ignore,
             paths: PathRules::Normal,
         },

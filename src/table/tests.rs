@@ -52,7 +52,7 @@ fn found(table: &Table, request: &str) -> String {
 
 fn text(rendered: &Rendered) -> String {
     let mut out = Vec::new();
-    rendered.write(Prefer::Text, Send::Whole, After::Keep, None, |bytes| out.extend(bytes));
+    rendered.write(Prefer::Text, Send::Whole, After::Keep, b"", None, |bytes| out.extend(bytes));
     String::from_utf8(out).unwrap()
 }
 

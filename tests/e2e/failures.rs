@@ -100,14 +100,38 @@ fn a_response_that_is_not_fully_understood_is_502_and_a_failure() {
     let headers = [
         "Content-Length: 2\r\nTransfer-Encoding: chunked",
         "Content-Length: 2\r\nContent-Length: 3",
+        "Content-Length: 2\r\nContent-Length: 2",
+        "Content-Length: 2, 2",
+        "Content-Length: +2",
+        "Content-Length: 18446744073709551618",
         "Content-Length: -1",
         "Content-Length: 2x",
         "Transfer-Encoding: gzip",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: gzip, chunked",
         "X-Folded: a\r\n b\r\nContent-Length: 2",
         "X Space: a\r\nContent-Length: 2",
+        "Content-Length : 2",
+        "X-Bare: a\nContent-Length: 2",
+        "X-Return: a\rb\r\nContent-Length: 2",
+        "no colon\r\nContent-Length: 2",
+        ": no name\r\nContent-Length: 2",
+        "Content_Length: 2",
         "X-Nul: \0\r\nContent-Length: 2",
     ];
-    let starts = ["HTTP/1.1 20 OK", "HTTP/3.7 200 OK", "SSH-2.0-OpenSSH_9.9", "\0\0\0\0"];
+    let starts = [
+        "HTTP/1.1 20 OK",
+        "HTTP/1.1 099 OK",
+        "HTTP/1.1 600 OK",
+        "HTTP/1.1 1000 OK",
+        "HTTP/1.1  200 OK",
+        "HTTP/1.1 200 O\0K",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
+        "HTTP/3.7 200 OK",
+        "http/1.1 200 OK",
+        "SSH-2.0-OpenSSH_9.9",
+        "\0\0\0\0",
+    ];
     let with_header = headers.map(|header| format!("HTTP/1.1 200 OK\r\n{header}\r\n\r\nok"));
     let with_start = starts.map(|start| format!("{start}\r\nContent-Length: 2\r\n\r\nok"));
     for head in with_header.iter().chain(&with_start) {
@@ -195,6 +219,53 @@ fn bytes_after_a_response_never_become_the_next_one() {
     assert_eq!(client.get("/").text(), "ok");
     assert_eq!(client.get("/").text(), "clean");
     assert_eq!(origin.connections(), 2, "the connection with surplus bytes is not used again");
+}
+
+/// RFC 9112 §6.3: what has no body has none, whatever its head says of one.
+#[test]
+fn a_response_that_has_no_body_ends_with_its_head() {
+    for (method, head) in [
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5"),
+        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked"),
+        ("HEAD", "HTTP/1.1 200 OK"),
+        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 5"),
+        ("GET", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked"),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5"),
+        ("GET", "HTTP/1.1 304 Not Modified"),
+    ] {
+        for body in ["", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"] {
+            let origin = Origin::start(move |_, nth| match nth {
+                0 => Reply::raw(format!("{head}\r\n\r\n{body}")),
+                _ => Reply::text(200, "next"),
+            });
+            let proxy = Proxy::start(&document::with(all_to(&origin), "/workers", json!(1)));
+            let mut client = Client::connect(proxy.address());
+            client.send(format!("{method} / HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
+            let first = client.try_response(Asked::Head).expect("a head");
+            if first.status == 204 {
+                for name in ["content-length", "transfer-encoding"] {
+                    assert_eq!(first.header(name), None, "{head:?}");
+                }
+            }
+            assert_eq!(client.get("/").text(), "next", "{method} {head:?} {body:?}");
+            let connections = if body.is_empty() { 1 } else { 2 };
+            assert_eq!(origin.connections(), connections, "{method} {head:?} {body:?}");
+        }
+    }
+}
+
+/// An HTTP/1.0 upstream is understood, and asked on a connection of its own each time.
+#[test]
+fn a_connection_to_an_http_1_0_upstream_is_not_used_again() {
+    let old = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+    let origin = Origin::start(move |_, _| Reply::raw(old));
+    let proxy = Proxy::start(&document::with(all_to(&origin), "/workers", json!(1)));
+    let mut client = Client::connect(proxy.address());
+    for round in 1..=2 {
+        let response = client.get("/");
+        assert_eq!((response.version.as_str(), response.text()), ("HTTP/1.1", "ok"));
+        assert_eq!(origin.connections(), round);
+    }
 }
 
 #[test]

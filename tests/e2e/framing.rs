@@ -80,6 +80,9 @@ fn a_request_without_exactly_one_valid_host_is_400() {
             b"GET / HTTP/1.1\r\nHost: user@a\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a:x\r\n\r\n",
             b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET http://a:81/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET http://a/ HTTP/1.1\r\n\r\n",
         ],
         &[400],
     );

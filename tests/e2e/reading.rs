@@ -4,6 +4,7 @@ use fusebox::config::PathRules;
 use fusebox::http1::field::Fields;
 use fusebox::http1::framing::{Body, Fed, Framing, Part};
 use fusebox::http1::head::{self, Bounds, Persist, Request, RequestFault};
+use fusebox::http1::trailer;
 use fusebox::table::spelling;
 
 use crate::recorder::text;
@@ -51,11 +52,11 @@ pub(crate) fn understood<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Understoo
                 }
             };
             if !body.is_over() {
-                let payload = &mut request.payload;
-                let fed = body.feed(&buf, |part, range| {
-                    if part == Part::Data {
-                        payload.extend_from_slice(&buf[range]);
-                    }
+                let Running { payload, trailers, .. } = request;
+                let fed = body.feed(&buf, |part, range| match part {
+                    Part::Data => payload.extend_from_slice(&buf[range]),
+                    Part::Trailer => trailers.extend_from_slice(&buf[range]),
+                    Part::Hop => {}
                 });
                 match fed {
                     Fed::Bad => return Understood { requests, end: End::Body },
@@ -84,6 +85,7 @@ struct Running {
     framing: Framing,
     persist: Persist,
     payload: Vec<u8>,
+    trailers: Vec<u8>,
 }
 
 impl Running {
@@ -98,14 +100,17 @@ impl Running {
             framing: head.framing,
             persist: head.persist,
             payload: Vec::new(),
+            trailers: Vec::new(),
         }
     }
 
     /// `None`: it is answered by us.
     fn shape(&self) -> Option<String> {
         let Self { line, framing, payload, .. } = self;
+        let mut trailers = "";
+        trailer::kept(&self.trailers, |_| trailers = " (trailers)");
         let body = match framing {
-            Framing::Chunked => format!("chunked:{}", text(payload)),
+            Framing::Chunked => format!("chunked:{}{trailers}", text(payload)),
             Framing::Exact(length) => format!("{length}:{}", text(payload)),
             Framing::None | Framing::UntilClose => "-".to_owned(),
         };

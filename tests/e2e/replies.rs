@@ -261,7 +261,10 @@ fn no_bad_response_is_passed_on_and_none_is_followed_by_another() {
         let method = reply.method;
         client.send(format!("{method} /{nth} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         let asked = if method == "HEAD" { Asked::Head } else { Asked::Other };
-        let got = client.try_response(asked);
+        let mut got = client.try_response(asked);
+        while got.as_ref().is_ok_and(|response| response.status < 200) {
+            got = client.try_response(asked);
+        }
         let holds = match (reply.gets, &got) {
             (Gets::Nothing | Gets::Cut, Ok(response)) => response.status == 502,
             (Gets::Cut, Err(_)) => true,

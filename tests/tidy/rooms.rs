@@ -11,7 +11,7 @@ const LADDER: &[(&str, &[&str])] = &[
     ("log", &["clock"]),
     ("breaker", &["clock"]),
     ("http1", &[]),
-    ("config", &["breaker::policy", "http1::head"]),
+    ("config", &["breaker::policy", "http1::head", "http1::forwarding"]),
     ("stats", &["breaker"]),
     ("table", &["config", "breaker", "http1", "stats", "clock"]),
     ("rt", &["clock"]),

@@ -146,9 +146,10 @@ pub struct Limits {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "forwarded")]
 pub struct Forwarded {
-    /// CIDRs whose forwarding headers are believed. Default: none.
+    /// Peers, as CIDRs, whose forwarding headers are kept and appended to; those of anyone else are
+    /// replaced. Default: none.
     pub trust: Option<Vec<String>>,
-    /// What is sent upstream. Default: ["x-forwarded"].
+    /// What is sent upstream; via is added to responses too. Default: ["x-forwarded"].
     pub emit: Option<Vec<Emit>>,
 }
 

@@ -12,7 +12,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use breaker::{Breaker, HandlerCall, WindowKind};
-pub use http::{Handler, HandlerType, Host, Http, Limits, Paths, Timeouts, TrailingSlash};
+pub use http::{
+    Emit, Forwarded, Handler, HandlerType, Host, Http, Limits, Paths, Timeouts, TrailingSlash,
+};
 pub use route::{Route, RouteTimeouts, Service, ServiceType};
 pub use shape::{BreakerChoice, Entries, Off, OneOrMany, WordOr};
 

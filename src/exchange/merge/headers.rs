@@ -12,11 +12,12 @@
 use super::Answer;
 
 /// Ours to write: the message has another framing and perhaps another body.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "connection",
     "content-encoding",
     "content-length",
     "content-type",
+    "date",
     "keep-alive",
     "proxy-connection",
     "trailer",

@@ -237,7 +237,7 @@ let cut = "POST /x HTTP/1.1¦Host: a¦Content-Length: 3¦¦abc";
         [(
             "trailer that looks like a request",
             chunked("3¦abc¦0¦X:POST / HTTP/1.1¦¦"),
-            Forward("POST /x chunked:abc"),
+            Forward("POST /x chunked:abc (trailers)"),
         )],
     ),
     rows(

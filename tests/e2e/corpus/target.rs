@@ -41,13 +41,15 @@ fn targets() -> Vec<Message> {
             ("asterisk", "GET *"),
             ("backslash", "GET \\"),
             ("asterisk and path", "OPTIONS */x"),
-            ("CONNECT", "CONNECT a:80"),
             ("query only", "GET ?x"),
             ("other scheme", "GET ftp://a/"),
             ("empty authority", "GET http:///x"),
-            ("no path", "GET http://a"),
             ("scheme only", "GET http:/x"),
         ]),
+        lines("B29", "a tunnel to anywhere is not ours to give", Refuse(405), &[
+            ("CONNECT", "CONNECT a:80"),
+        ]),
+        lines("B29", "no path is the root", Forward("GET / -"), &[("no path", "GET http://a")]),
         lines("B29", "nobody asked for an echo", Answer(405), &[("TRACE", "TRACE /x")]),
         lines("B29", "no route serves it", Answer(404), &[("OPTIONS *", "OPTIONS *")]),
         rows("B30", absolute, [
