@@ -81,7 +81,7 @@ pub struct Fields {
 pub struct Fault;
 
 /// The longest field name: longer ones have wrapped length fields elsewhere (CVE-2021-40346).
-const NAME_MAX: usize = 256;
+pub(super) const NAME_MAX: usize = 256;
 
 /// The longest `Content-Length` that is believed: 10^15 bytes.
 const LENGTH_DIGITS: usize = 16;

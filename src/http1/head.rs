@@ -203,9 +203,12 @@ pub fn request(
         return Err(RequestFault::Connect);
     }
     let method = Span::of(method.as_bytes(), bytes);
-    fields
-        .read(lines(parsed.headers), bytes, len)
-        .map_err(|field::Fault| RequestFault::Malformed)?;
+    fields.read(lines(parsed.headers), bytes, len).map_err(|fault| match fault {
+        field::Fault if parsed.headers.iter().any(|field| field.name.len() > field::NAME_MAX) => {
+            RequestFault::HeadTooLarge
+        }
+        field::Fault => RequestFault::Malformed,
+    })?;
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     let target = target::parts(Span::of(target.as_bytes(), bytes), method, bytes)?;
     let framing = length::of_request(version, fields, bytes)?;

@@ -107,6 +107,10 @@ fn limits_have_their_own_faults() {
     assert_eq!(read(long("GET /", 20_000).as_bytes()).err(), Some(RequestFault::UriTooLong));
     let field = long("GET / HTTP/1.1\r\nHost: a\r\nX: ", 20_000);
     assert_eq!(read(field.as_bytes()).err(), Some(RequestFault::HeadTooLarge));
+    for (length, fault) in [(256, None), (257, Some(RequestFault::HeadTooLarge))] {
+        let name = long("GET / HTTP/1.1\r\nHost: a\r\n", length);
+        assert_eq!(read(format!("{name}: x\r\n\r\n").as_bytes()).err(), fault, "{length}");
+    }
     for (count, whole) in [(99, true), (100, false), (300, false)] {
         let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count));
         let outcome = read(many.as_bytes());

@@ -257,7 +257,7 @@ impl Matcher {
         }
     }
 
-    /// Exact before `HEAD` as `GET` before `ALL`.
+    /// Exact before `HEAD` as `GET` before `ALL`, which is all but `TRACE`.
     fn method(&self, end: &End, method: &[u8]) -> Match {
         let first = end.first as usize;
         let served = self.methods.get(first..first + end.len as usize).unwrap_or_default();
@@ -265,7 +265,9 @@ impl Matcher {
             served.iter().find(|served| self.name(served.name) == wanted).map(|found| found.route)
         };
         let as_get = || if method == b"HEAD" { find(b"GET") } else { None };
-        match find(method).or_else(as_get).or(end.all) {
+        // Who serves all methods wants no request echoed, with the secrets it came with.
+        let all = || end.all.filter(|_| method != b"TRACE");
+        match find(method).or_else(as_get).or_else(all) {
             Some(route) => Match::Route(route),
             None => Match::WrongMethod(end.wrong_method as usize),
         }

@@ -30,8 +30,8 @@ pub fn clean(path: &[u8], rules: PathRules) -> bool {
             Class::Escape => match (escaped(bytes.next(), bytes.next()), rules) {
                 (None | Some(0), _) | (Some(b'/' | b'\\'), PathRules::Strict) => return false,
                 (Some(b'.'), _) => segment = segment.more(),
-                // Upstreams that decode these see a segment end, as in `..%2f`.
-                (Some(b'/' | b'\\'), _) if segment.is_dot_segment() => return false,
+                // Upstreams that decode these see a segment end, as in `..%2f` and `..%3b`.
+                (Some(b'/' | b'\\' | b';'), _) if segment.is_dot_segment() => return false,
                 (Some(b'/' | b'\\'), _) => segment = Dots::None,
                 (Some(_), _) => segment = Dots::Other,
             },
@@ -138,7 +138,15 @@ mod tests {
     #[test]
     fn dot_segments_are_refused_in_every_spelling() {
         for dots in [".", "..", "%2e", "%2E", ".%2e", "%2e.", "%2E%2e"] {
-            let around = [("/", ""), ("/", "/"), ("/a/", "/b"), ("/a%2f", "%2Fb"), ("/a%5c", "/")];
+            let around = [
+                ("/", ""),
+                ("/", "/"),
+                ("/a/", "/b"),
+                ("/a%2f", "%2Fb"),
+                ("/a%5c", "/"),
+                ("/", ";b"),
+                ("/", "%3bb/c"),
+            ];
             for (before, after) in around {
                 let path = [before, dots, after].concat();
                 assert_eq!(refused(path.as_bytes()), (true, true), "{path}");

@@ -160,7 +160,11 @@ fn a_method_of_its_own_goes_before_all_and_head_follows_get() {
 #[test]
 fn the_most_specific_path_decides_though_another_has_the_method() {
     let table = routed(&["GET /users/me", "ALL /users/:id"], TrailingSlash::Ignore);
-    let rows = [("PUT /users/me", "405 allow: GET, HEAD"), ("PUT /users/7", "ALL /users/:id [7]")];
+    let rows = [
+        ("PUT /users/me", "405 allow: GET, HEAD"),
+        ("PUT /users/7", "ALL /users/:id [7]"),
+        ("TRACE /users/7", "405 allow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+    ];
     finds(&table, &rows);
 }
 

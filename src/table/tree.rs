@@ -175,9 +175,12 @@ fn flatten(
     (flat, methods, by_index.into_iter().map(|(allow, _)| allow).collect())
 }
 
-/// The value of `Allow`: every method served, `HEAD` where `GET` is.
+/// The value of `Allow`: every method served, `HEAD` where `GET` is; the common ones for `ALL`.
 fn allow(served: &[(Option<&str>, RouteIx)]) -> String {
     let mut methods: BTreeSet<&str> = served.iter().filter_map(|&(method, _)| method).collect();
+    if served.iter().any(|(method, _)| method.is_none()) {
+        methods.extend(["DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"]);
+    }
     if methods.contains("GET") {
         methods.insert("HEAD");
     }

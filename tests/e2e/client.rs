@@ -138,6 +138,28 @@ impl Client {
         Ok(self.rest.drain(..count).collect())
     }
 
+    /// Reads to the end of the connection: the statuses of everything that came, in order; as an
+    /// error where it does not end.
+    pub(crate) fn statuses(&mut self) -> Result<Vec<u16>, Vec<u16>> {
+        self.statuses_until_silent(PATIENCE)
+    }
+
+    /// The same, of a connection that may stay open: until nothing has come for `span`.
+    pub(crate) fn statuses_until_silent(&mut self, span: Duration) -> Result<Vec<u16>, Vec<u16>> {
+        self.stream.set_read_timeout(Some(span)).unwrap();
+        let (all, ended) = loop {
+            match self.more() {
+                Ok(()) => {}
+                Err(Broken::Cut(all) | Broken::Reset(all)) => break (all, true),
+                Err(_) => break (std::mem::take(&mut self.rest), false),
+            }
+        };
+        self.rest.clear();
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let statuses = statuses_in(&all);
+        if ended { Ok(statuses) } else { Err(statuses) }
+    }
+
     /// Leaves with a reset.
     pub(crate) fn abort(self) {
         kernel::reset(self.stream);
@@ -252,6 +274,13 @@ fn parse_head(head: &[u8]) -> Result<Response, Broken> {
         .collect::<Option<Vec<_>>>()
         .ok_or_else(garbage)?;
     Ok(Response { status, version: version.to_owned(), headers, body: Vec::new() })
+}
+
+/// The statuses of all the responses in `bytes`; no body of ours looks like a status line.
+fn statuses_in(bytes: &[u8]) -> Vec<u16> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.split("HTTP/1.").skip(1);
+    lines.filter_map(|line| line.get(2..5).and_then(|status| status.parse().ok())).collect()
 }
 
 fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {

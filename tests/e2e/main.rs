@@ -1,9 +1,10 @@
 //! The binary from outside: started as a process, spoken to over sockets, stopped by signals.
 //!
-//! Harness: `proxy` runs the binary, `origin` stands behind it, `client` before it, `kernel` holds
-//! the system calls, `wait` the deadlines, `document` writes configurations. The other modules are
-//! tests, one subject each. No fixed ports, loopback only. `FUSEBOX_E2E_DRIVER` picks the driver of
-//! every proxy whose document names none.
+//! Harness: `proxy` runs the binary, `origin` stands behind it, `client` before it; `recorder`
+//! writes down what comes through, `corpus` holds what is sent, `reading` what the library takes it
+//! for; `kernel` holds the system calls, `wait` the deadlines, `document` writes configurations.
+//! The other modules are tests, one subject each. No fixed ports, loopback only.
+//! `FUSEBOX_E2E_DRIVER` picks the driver of every proxy whose document names none.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,10 +17,13 @@
 )]
 
 mod client;
+mod corpus;
 mod document;
 mod kernel;
 mod origin;
 mod proxy;
+mod reading;
+mod recorder;
 mod wait;
 
 mod abort;
@@ -37,16 +41,19 @@ mod faults;
 mod forwarding;
 mod framing;
 mod headers;
+mod hops;
 mod hostile;
 mod interim;
 mod lifecycle;
 mod limits;
 mod names;
 mod reload;
+mod replies;
 mod rest;
 mod retry;
 mod routing;
 mod seeds;
+mod smuggling;
 mod timeouts;
 mod trailers;
 mod transfers;

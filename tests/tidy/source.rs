@@ -51,6 +51,9 @@ pub(crate) fn sources(directories: &[&str]) -> Vec<Source> {
     let mut paths: Vec<PathBuf> = paths.filter(|path| path.exists()).collect();
     let mut sources = Vec::new();
     while let Some(path) = paths.pop() {
+        if path.ends_with("fuzz/target") {
+            continue; // what the fuzzer builds
+        }
         if path.is_dir() {
             paths.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else if path.extension().is_some_and(|end| end == "rs") {
