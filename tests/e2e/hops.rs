@@ -12,13 +12,26 @@ use crate::document::{all_to, with};
 use crate::origin::{Origin, Reply};
 use crate::proxy::Proxy;
 
-/// B36: a body behind an upgrade is a body. B37: nobody is asked for cleartext HTTP/2.
+/// B36: with a body behind an upgrade it is not known in which protocol the next byte is.
 #[test]
-fn an_upgrade_that_has_a_body_or_asks_for_http2_is_not_passed_on() {
+fn an_upgrade_that_has_a_body_is_400() {
+    let origin = Origin::saying("ok");
+    let proxy = Proxy::start(&all_to(&origin));
+    for framing in ["Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"] {
+        let head = "POST /x HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+        let mut client = Client::connect(proxy.address());
+        client.offer(format!("{head}{framing}").as_bytes());
+        assert_eq!(client.statuses(), Ok(vec![400]), "{framing:?}");
+    }
+    assert_eq!(origin.count(), 0);
+}
+
+/// B37: nobody is asked for cleartext HTTP/2.
+#[test]
+fn an_upgrade_to_http2_is_not_passed_on() {
     let origin = Origin::saying("ok");
     let proxy = Proxy::start(&all_to(&origin));
     for upgrade in [
-        "Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 3",
         "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nContent-Length: 3\r\n\
          Connection: Upgrade, HTTP2-Settings",
         "HTTP2-Settings: AAMAAABk\r\nContent-Length: 3",
