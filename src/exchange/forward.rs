@@ -67,11 +67,7 @@ pub(super) async fn forward<'v>(
                 return Err(fault.into());
             }
         };
-        let patience = Patience {
-            silence: route.timeouts.response,
-            limit: chosen.call.limit,
-            client: client.stream().watched(),
-        };
+        let patience = patience(route, &chosen.call, &client);
         let from = leased.from;
         let request = Cell::new(if whole { Progress::Whole } else { Progress::Running });
         if let Some(stream) = leased.stream() {
@@ -80,10 +76,7 @@ pub(super) async fn forward<'v>(
             // A peer that closes while it is written to may have answered before: reading tells.
             (_, out) = stream.write(out).await;
         }
-        let offered = match chosen.upgrade {
-            Upgrade::No => &[],
-            Upgrade::Asked => upgrade::offered(out.filled()),
-        };
+        let offered = offered(chosen.upgrade, &out);
         let (client, request, again) = (&client, &request, &again);
         let exchange = Exchange { means, view, client, patience, request, offered, again };
         let relayed = if whole {
@@ -120,6 +113,20 @@ pub(super) async fn forward<'v>(
             }
         }
         out = again.readdressed(&mut chosen.call, out, chosen.head.as_ref())?;
+    }
+}
+
+/// How long the upstream of `call` is waited for.
+fn patience<'v>(route: &Route, call: &Call<'v>, client: &Waiting<'_>) -> Patience<'v> {
+    let silence = route.timeouts.response;
+    Patience { silence, limit: call.limit, client: client.stream().watched() }
+}
+
+/// The protocols that the request asks to go on in.
+fn offered(upgrade: Upgrade, request: &Buf) -> &[u8] {
+    match upgrade {
+        Upgrade::No => &[],
+        Upgrade::Asked => upgrade::offered(request.filled()),
     }
 }
 
