@@ -33,6 +33,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A head that is not whole this long after its first byte is waited for without a buffer.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// Whoever has sent this many requests is taken to send the next one soon.
+const BUSY: u32 = 64;
+
 /// Serves one connection to its end. A panic ends this connection and no other.
 pub fn serve(stream: Stream, peer: SocketAddr, means: Rc<Means>) -> impl Future<Output = ()> {
     means.process.count(&means.core, Count::Accepted);
@@ -118,7 +121,16 @@ async fn hear(client: &mut Client, began: Option<Now>) -> Heard {
         if heard == Heard::Quiet {
             rest(client).await;
         }
-        let room = with_room(&mut client.buf);
+        let mut room = with_room(&mut client.buf);
+        if client.served >= BUSY {
+            match client.stream.read_busy(room) {
+                Ok(reading) => {
+                    (heard, client.buf) = reading.await;
+                    return heard;
+                }
+                Err(back) => room = back,
+            }
+        }
         (heard, client.buf) = client.stream.read_unless_quiet(room).await;
         if heard != Heard::Quiet {
             return heard;

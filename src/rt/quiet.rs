@@ -15,6 +15,10 @@ use monoio::io::{CancelHandle, Canceller};
 /// size is a burst's.
 const KEPT: u32 = 1024;
 
+/// Reads that may wait with their buffers at one time, whatever comes: a bound on the memory that
+/// busy connections keep when they fall silent.
+const BUSY_MAX: u32 = 512;
+
 /// The reads of one core that may be called off.
 #[derive(Default)]
 pub(super) struct Quiet {
@@ -22,6 +26,8 @@ pub(super) struct Quiet {
     generations: [Generation; 2],
     /// The number of the one that reads begin in.
     young: Cell<u32>,
+    /// Reads of busy connections, which are not called off.
+    busy: Cell<u32>,
 }
 
 #[derive(Default)]
@@ -29,6 +35,9 @@ struct Generation {
     canceller: RefCell<Canceller>,
     waiting: Cell<u32>,
 }
+
+/// The place of one read that is not called off.
+pub(super) struct Busy<'a>(&'a Quiet);
 
 /// The part of one read in its generation.
 pub(super) struct Waiting<'a> {
@@ -43,6 +52,15 @@ impl Quiet {
         let generation = self.at(number);
         generation.waiting.set(generation.waiting.get() + 1);
         (Waiting { quiet: self, number }, generation.canceller.borrow().handle())
+    }
+
+    /// A read of a busy connection begins; `None`: there are enough of them.
+    pub(super) fn busy(&self) -> Option<Busy<'_>> {
+        let busy = self.busy.get();
+        (busy < BUSY_MAX).then(|| {
+            self.busy.set(busy + 1);
+            Busy(self)
+        })
     }
 
     /// Calls off what began before the last tick; returns how many those were.
@@ -66,6 +84,12 @@ impl Quiet {
     }
 }
 
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get().saturating_sub(1));
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         // One that was called off was counted out with its generation.
@@ -73,5 +97,20 @@ impl Drop for Waiting<'_> {
             let waiting = &self.quiet.at(self.number).waiting;
             waiting.set(waiting.get().saturating_sub(1));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_reads_are_so_many_and_no_more_until_one_ends() {
+        let quiet = Quiet::default();
+        let mut places: Vec<_> = (0..BUSY_MAX).map_while(|_| quiet.busy()).collect();
+        assert_eq!(places.len(), BUSY_MAX as usize);
+        assert!(quiet.busy().is_none());
+        places.pop();
+        assert!(quiet.busy().is_some());
     }
 }

@@ -24,7 +24,7 @@ use monoio::net::TcpStream;
 
 use super::buffer::Buf;
 use super::deadline::{Cut, Deadline, Watched, Wheel};
-use super::{quiet, socket};
+use super::socket;
 
 /// A connected socket.
 pub struct Stream {
@@ -118,7 +118,18 @@ impl Stream {
         self.in_flight.set(self.in_flight.get() + 1);
         // SAFETY: as in `read`.
         let tcp = unsafe { &mut *self.tcp.get() };
-        Unless { reading: tcp.cancelable_read(buf, handle), stream: self, _waiting: waiting }
+        Hearing { reading: tcp.cancelable_read(buf, handle), stream: self, _place: waiting }
+    }
+
+    /// As [`Stream::read`], for a connection that is likely to hear more at once: a read that may be
+    /// called off costs the runtime two looks in a table. The buffer comes back at once where too
+    /// many wait so already.
+    pub fn read_busy(&self, buf: Buf) -> Result<impl Future<Output = (Heard, Buf)>, Buf> {
+        let Some(place) = self.deadline.quiet().busy() else { return Err(buf) };
+        self.in_flight.set(self.in_flight.get() + 1);
+        // SAFETY: as in `read`.
+        let tcp = unsafe { &mut *self.tcp.get() };
+        Ok(Hearing { reading: tcp.read(buf), stream: self, _place: place })
     }
 
     /// Waits, without a buffer, until a read would not wait: for bytes, the end, a cut or an error.
@@ -231,20 +242,20 @@ impl Drop for Stream {
     }
 }
 
-/// A read that may be called off. By hand: as an async function it would hold its buffer twice,
-/// and every connection of a client holds one of these.
-struct Unless<'a, R> {
+/// A read, and its place among those of its core. By hand: as an async function it would hold its
+/// buffer twice, and every connection of a client holds one of these.
+struct Hearing<'a, R, P> {
     reading: R,
     stream: &'a Stream,
-    _waiting: quiet::Waiting<'a>,
+    _place: P,
 }
 
-impl<R: Future<Output = (io::Result<usize>, Buf)>> Future for Unless<'_, R> {
+impl<R: Future<Output = (io::Result<usize>, Buf)>, P> Future for Hearing<'_, R, P> {
     type Output = (Heard, Buf);
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: `reading` is never moved out of its place.
+        // SAFETY: `reading` is never moved out of its place; nothing else is pinned.
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: as above.
         let (read, buf) = ready!(unsafe { Pin::new_unchecked(&mut this.reading) }.poll(cx));
