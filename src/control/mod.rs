@@ -36,7 +36,7 @@ use crate::table::live::Live;
 use crate::worker::{Crew, Plan};
 
 use admin::Token;
-use door::Door;
+use door::{Door, Work};
 use events::{Event, Handlers};
 use plane::{Order, Parts, Plane};
 use ports::Ports;
@@ -142,7 +142,8 @@ pub async fn start(config: Config, source: Source) -> Result<Running, StartError
     if let Some((door, _, asked)) = door {
         token = asked;
         let router = admin::router(Arc::clone(&plane), token.clone());
-        tokio::spawn(async move { axum::serve(door, router).await });
+        let service = router.into_make_service_with_connect_info::<Work>();
+        tokio::spawn(async move { axum::serve(door, service).await });
     }
     let ports = Ports::new(&config.listen, crew.addresses());
     let tallies = compiled.tallies;
