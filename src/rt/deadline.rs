@@ -68,6 +68,20 @@ impl Wheel {
         self.wake_for(tick);
     }
 
+    /// Cuts the socket that has been at rest for longest (armed with [`Why::Idle`]), to make room;
+    /// whether there was one.
+    #[cold]
+    #[must_use]
+    pub fn evict(&self, now: Now) -> bool {
+        self.inner.borrow_mut().evict(now.millis())
+    }
+
+    /// Cuts every socket whose rest would end until `due`.
+    #[cold]
+    pub fn cut_resting(&self, due: Now) {
+        self.inner.borrow_mut().cut_resting(due.millis());
+    }
+
     /// Cuts what is due at `now`; returns the tick to look again at.
     pub fn advance(&self, now: Now) -> u64 {
         let mut inner = self.inner.borrow_mut();
@@ -184,6 +198,9 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
+    /// A descriptor that nobody has.
+    const NOBODY: RawFd = RawFd::MAX;
+
     const fn at(millis: u64) -> Now {
         Now::from_millis(millis)
     }
@@ -240,6 +257,41 @@ mod tests {
                 *held = due;
             }
         }
+    }
+
+    #[test]
+    fn who_rests_longest_goes_first_and_who_does_not_rest_stays() {
+        let wheel = Wheel::new(at(0));
+        let all: Vec<Deadline> = (0..600).map(|_| wheel.enter(NOBODY)).collect();
+        let order: Vec<usize> = (0..600).map(|nth| nth * 7 % 600).collect();
+        for (nth, place) in (0..).zip(&order) {
+            all[*place].arm(at(1_000 + nth), Why::Idle, Cut::Read);
+        }
+        all[order[0]].arm(at(9_000), Why::Idle, Cut::Read); // back from a request
+        all[order[1]].arm(at(1_001), Why::Client, Cut::Read); // in the middle of one
+        let expected = order[2..].iter().chain(&order[..1]);
+        for place in expected {
+            assert!(wheel.evict(at(500)));
+            assert_eq!(all[*place].fired(), Some(Why::Evicted));
+        }
+        assert!(!wheel.evict(at(500)), "nobody rests");
+        let late = wheel.enter(NOBODY);
+        late.arm(at(9_000), Why::Idle, Cut::Read);
+        assert!(!wheel.evict(at(501)), "it is not looked again so soon");
+        assert!(wheel.evict(at(600)));
+    }
+
+    #[test]
+    fn rests_can_be_cut_short_from_the_oldest_on() {
+        let wheel = Wheel::new(at(0));
+        let [old, young, busy] = [5_000, 6_000, 5_000].map(|due| {
+            let deadline = wheel.enter(NOBODY);
+            deadline.arm(at(due), Why::Idle, Cut::Read);
+            deadline
+        });
+        busy.disarm();
+        wheel.cut_resting(at(5_500));
+        assert_eq!([old, young, busy].map(|it| it.fired()), [Some(Why::Idle), None, None]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum Why {
     Fresh,
     /// A connection at rest stayed at rest.
     Idle,
+    /// A connection at rest made room for another.
+    Evicted,
     /// The client stalled: its body, or its reading of ours.
     Client,
     /// The upstream stayed silent.
@@ -45,6 +47,7 @@ pub(super) struct Buckets {
     occupied: [u64; LEVELS],
     pub(super) slots: Vec<Slot>,
     free: u32,
+    resting: Resting,
 }
 
 /// What is known of one socket.
@@ -65,6 +68,22 @@ pub(super) struct Slot {
     previous: u32,
 }
 
+/// The sockets at rest that were found the last time, the one that rests longest last.
+#[derive(Default)]
+pub(super) struct Resting {
+    found: Vec<(u64, u32)>,
+    /// The tick before which looking again is not worth it.
+    again: u64,
+}
+
+/// Sockets at rest that one look remembers. A look goes over all slots, so it has paid for itself
+/// when it finds one for as many slots.
+const FOUND_MAX: usize = 256;
+
+/// Ticks until the next look where one has not: with hardly anybody at rest, a flood of connections
+/// must not make each of them cost a look.
+const LOOK_AGAIN: u64 = 10;
+
 /// What is known of a socket that we send on.
 #[derive(Clone, Copy)]
 pub(super) struct Sending {
@@ -81,6 +100,7 @@ impl Buckets {
             occupied: [0; LEVELS],
             slots: Vec::new(),
             free: NONE,
+            resting: Resting { found: Vec::new(), again: 0 },
         }
     }
 
@@ -122,13 +142,55 @@ impl Buckets {
         if slot.fd < 0 || slot.fired.is_some() {
             return;
         }
-        if slot.why == Why::Idle {
+        if slot.is_resting() {
             slot.why = Why::Drain;
             slot.fire();
         } else if slot.why == Why::Fresh && grace < slot.due {
             slot.due = grace;
             self.unlink(index);
             self.file(index, grace);
+        }
+    }
+
+    /// Cuts the socket that has been at rest for longest; whether there was one. Rests are all of
+    /// one length, so the one that ends first began first.
+    pub(super) fn evict(&mut self, now: u64) -> bool {
+        loop {
+            while let Some((due, index)) = self.resting.found.pop() {
+                if let Some(slot) = self.slots.get_mut(index as usize)
+                    && slot.is_resting()
+                    && slot.due == due
+                {
+                    slot.why = Why::Evicted;
+                    slot.fire();
+                    return true;
+                }
+            }
+            if now < self.resting.again {
+                return false;
+            }
+            let resting = (0..).zip(&self.slots).filter(|(_, slot)| slot.is_resting());
+            let mut found: Vec<(u64, u32)> =
+                resting.map(|(index, slot)| (slot.due, index)).collect();
+            if found.len() * FOUND_MAX < self.slots.len() {
+                self.resting.again = now + LOOK_AGAIN;
+            }
+            if found.len() > FOUND_MAX {
+                found.select_nth_unstable(FOUND_MAX);
+                found.truncate(FOUND_MAX);
+            }
+            found.sort_unstable_by(|one, other| other.cmp(one));
+            if found.is_empty() {
+                return false;
+            }
+            self.resting.found = found;
+        }
+    }
+
+    /// Cuts every socket whose rest ends until `due`.
+    pub(super) fn cut_resting(&mut self, due: u64) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_resting() && slot.due <= due) {
+            slot.fire();
         }
     }
 
@@ -253,6 +315,10 @@ impl Buckets {
 }
 
 impl Slot {
+    fn is_resting(&self) -> bool {
+        self.fd >= 0 && self.fired.is_none() && self.why == Why::Idle
+    }
+
     /// The moment has come: cuts the socket, unless it is one that we send on whose peer goes on
     /// taking.
     fn judge(&mut self, tick: u64) {
