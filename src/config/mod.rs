@@ -11,6 +11,7 @@ mod complaint;
 pub mod document;
 mod form;
 mod load;
+mod logging;
 mod mask;
 mod pattern;
 mod place;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 pub use complaint::{COMPLAINTS_MAX, Code, Colour, Complaint, Severity, render};
 pub use load::{Loaded, TEXT_BYTES_MAX, complaints_at, load, load_bytes};
+pub use logging::{Access, Ended, LineFormat, Log};
 pub use schema::schema;
 pub use unbuilt::{NotBuilt, not_built};
 
@@ -87,13 +89,6 @@ pub enum Driver {
     Uring,
     /// epoll.
     Epoll,
-}
-
-/// What is logged.
-#[derive(Clone, Copy, Debug)]
-pub struct Log {
-    /// Lines below this level are not written.
-    pub level: log::LevelFilter,
 }
 
 /// A value that is never printed.

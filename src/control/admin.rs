@@ -189,6 +189,7 @@ async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
             generation: table.generation,
             last_reload_success: u64::from(!plane.is_stale()),
             log_lines_dropped: crate::log::dropped(),
+            access_dropped: plane.access.dropped(),
             events_dropped: plane.events_dropped(),
             driver: &plane.driver,
             version: VERSION,

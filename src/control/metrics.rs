@@ -9,7 +9,7 @@ use std::fmt::Write;
 use crate::breaker::circuit::{Move, State};
 use crate::breaker::{Breaker, Totals};
 use crate::clock::Now;
-use crate::stats::{Count, Process, Tally};
+use crate::stats::{Bound, Count, Process, Tally};
 
 /// Where the numbers of one scrape are.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Scrape<'a> {
     pub last_reload_success: u64,
     /// Log lines that found the queue full.
     pub log_lines_dropped: u64,
+    /// Lines of the access log that were not written.
+    pub access_dropped: u64,
     /// Notices of the cores that found the queue full.
     pub events_dropped: u64,
     /// The driver the workers run on.
@@ -75,6 +77,11 @@ pub const METRICS: &[Metric] = &[
         "Connections accepted from clients.",
         |scrape, family| family.count(scrape, Count::Accepted),
     ),
+    counter(
+        "fusebox_connections_evicted_total",
+        "Connections of clients at rest that were closed to make room for others.",
+        |scrape, family| family.count(scrape, Count::Evicted),
+    ),
     gauge("fusebox_connections_open", "Connections of clients that are open.", |scrape, family| {
         let accepted = scrape.process.total(Count::Accepted);
         family.sample(&[], accepted.saturating_sub(scrape.process.total(Count::Closed)));
@@ -83,6 +90,15 @@ pub const METRICS: &[Metric] = &[
         "fusebox_bad_requests_total",
         "Requests that broke a rule of HTTP or a limit.",
         |scrape, family| family.count(scrape, Count::BadRequest),
+    ),
+    counter(
+        "fusebox_limit_hits_total",
+        "How often a timeout or limit cut short, refused or closed something, by its key.",
+        |scrape, family| {
+            for bound in Bound::ALL {
+                family.sample(&[("limit", bound.key())], scrape.process.bounds(bound));
+            }
+        },
     ),
     counter("fusebox_not_found_total", "Requests whose path no route serves.", |scrape, family| {
         family.count(scrape, Count::NotFound)
@@ -149,6 +165,11 @@ pub const METRICS: &[Metric] = &[
         "fusebox_log_lines_dropped_total",
         "Log lines dropped because the queue of the writer was full.",
         |scrape, family| family.sample(&[], scrape.log_lines_dropped),
+    ),
+    counter(
+        "fusebox_access_dropped_total",
+        "Lines of the access log dropped because a ring was full or nothing could be written.",
+        |scrape, family| family.sample(&[], scrape.access_dropped),
     ),
     counter(
         "fusebox_events_dropped_total",
@@ -311,6 +332,9 @@ mod tests {
         for count in Count::ALL {
             (0..=Count::ALL.len() - count as usize).for_each(|_| process.count(&core, count));
         }
+        for (nth, bound) in (1..).zip(Bound::ALL) {
+            process.bounded(&core, bound, nth);
+        }
         let tally = Tally::new(1);
         tally.finished(&core, 200);
         tally.finished(&core, 503);
@@ -326,12 +350,18 @@ mod tests {
             generation: 3,
             last_reload_success: 1,
             log_lines_dropped: 0,
+            access_dropped: 6,
             events_dropped: 0,
             driver: "io_uring",
             version: "0.0.0",
             now,
         };
-        assert_eq!(text(&scrape), include_str!("metrics.golden"));
+        let text = text(&scrape);
+        if std::env::var_os("UPDATE").is_some() {
+            let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/control/metrics.golden");
+            std::fs::write(golden, &text).unwrap();
+        }
+        assert_eq!(text, include_str!("metrics.golden"));
     }
 
     #[test]

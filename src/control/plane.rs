@@ -13,6 +13,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use super::events::{Event, Handlers};
 use super::reload::Verdict;
+use crate::access::Writer;
 use crate::breaker::registry::Registry;
 use crate::stats::Process;
 use crate::table::live::Live;
@@ -34,6 +35,8 @@ pub struct Plane {
     /// Takes orders for the main task. Unbounded: a caller of the admin API gives one and waits,
     /// and pending signals of one kind are one.
     pub orders: mpsc::UnboundedSender<Order>,
+    /// Writes the access log.
+    pub access: Writer,
     /// Sends every transition to whoever subscribed.
     pub events: broadcast::Sender<Arc<Event>>,
     events_dropped: Arc<AtomicU64>,
@@ -69,6 +72,8 @@ pub struct Parts {
     pub events_dropped: Arc<AtomicU64>,
     /// The handlers of the first table.
     pub handlers: Handlers,
+    /// See [`Plane::access`].
+    pub access: Writer,
 }
 
 impl Plane {
@@ -81,6 +86,7 @@ impl Plane {
             process: parts.process,
             driver: parts.driver,
             orders: parts.orders,
+            access: parts.access,
             events: broadcast::Sender::new(EVENTS_MAX),
             events_dropped: parts.events_dropped,
             handlers: Mutex::new(Arc::new(parts.handlers)),

@@ -19,7 +19,7 @@ use crate::exchange::{self, Next};
 use crate::rt::buffer::{Buf, Class, Fit};
 use crate::rt::deadline::{Cut, Why};
 use crate::rt::stream::Stream;
-use crate::stats::Count;
+use crate::stats::{Bound, Count};
 
 /// What a client may still send after our last answer before the connection is cut.
 const LINGER_BYTES: usize = 64 * 1024;
@@ -29,22 +29,42 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end. A panic ends this connection and no other.
 pub async fn serve(stream: Stream, peer: SocketAddr, means: Rc<Means>) {
-    means.process.count(&means.core, Count::Accepted);
     let client = Client::new(stream, peer, clock::now());
     let served = AssertUnwindSafe(connection(client, &means)).catch_unwind().await;
     if served.is_err() {
         means.process.count(&means.core, Count::Panicked);
     }
-    means.process.count(&means.core, Count::Closed);
+}
+
+/// A connection's place among those that are open.
+struct Place<'m>(&'m Means);
+
+impl<'m> Place<'m> {
+    fn take(means: &'m Means) -> Self {
+        means.process.count(&means.core, Count::Accepted);
+        Self(means)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.process.count(&self.0.core, Count::Closed);
+    }
 }
 
 async fn connection(mut client: Client, means: &Means) {
-    if means.is_full() {
-        let view = means.view();
-        client.refuse_all();
-        let limit = view.table.timeouts.header;
-        client.answer(means, &view.table.answers.no_room, None, limit).await;
-        return linger(client).await;
+    let place = Place::take(means);
+    // Whoever rests longest makes room; a client that is answered is not sent away for a new one.
+    if let Some(bound) = means.crowded(client.stream.number())
+        && !means.make_room(client.seen)
+    {
+        exchange::no_room(&mut client, means, bound).await;
+        // It never had one: those who are being sent away do not keep others out.
+        drop(place);
+        if bound != Bound::Files {
+            linger(client).await;
+        }
+        return;
     }
     loop {
         match request(&mut client, means).await {
@@ -84,8 +104,12 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
         client.buf = back;
         if !matches!(read, Ok(1..)) {
             return match client.stream.deadline.fired() {
-                Some(Why::Head) if began.is_some() => Some(too_slow(client, means).await),
-                _ => None,
+                Some(Why::Head) if began.is_some() => Some(exchange::too_slow(client, means).await),
+                Some(why) => {
+                    silent(means, why);
+                    None
+                }
+                None => None,
             };
         }
     }
@@ -124,15 +148,15 @@ fn make_room(buf: &mut Buf) {
     }
 }
 
-/// RFC 9110 §15.5.9: the client began a head and did not end it.
-async fn too_slow(client: &mut Client, means: &Means) -> Next {
-    let view = means.view();
-    means.process.count(&means.core, Count::BadRequest);
-    client.refuse_all();
-    client.seen = clock::now();
-    client
-        .answer(means, &view.table.answers.request_timeout, None, view.table.timeouts.header)
-        .await
+/// Counts what a connection that said nothing is closed for.
+#[cold]
+fn silent(means: &Means, why: Why) {
+    match why {
+        Why::Fresh => means.process.bounded(&means.core, Bound::Header, 1),
+        Why::Idle => means.process.bounded(&means.core, Bound::Idle, 1),
+        Why::Evicted => means.process.count(&means.core, Count::Evicted),
+        Why::Head | Why::Client | Why::Silent | Why::Exchange | Why::Linger | Why::Drain => {}
+    }
 }
 
 /// Closes a connection so that the client can read our answer: a close with unread bytes would

@@ -21,7 +21,7 @@ use crate::http1::framing::Framing;
 use crate::http1::head::{Asked, Request};
 use crate::http1::rewrite::{self, Origin, Passage, Writer};
 use crate::rt::buffer::{Buf, Fit};
-use crate::stats::Count;
+use crate::stats::{Bound, Count};
 use crate::table::matcher::{Captures, Match};
 use crate::table::spelling;
 use crate::table::{Piece, Route, RouteBreaker, RouteIx, Service, Target};
@@ -78,6 +78,10 @@ pub(super) struct Refusal<'v> {
     pub(super) route: Option<&'v Route>,
     /// What is counted.
     pub(super) count: Option<Count>,
+    /// The limit that it is over, if it is one.
+    pub(super) bound: Option<Bound>,
+    /// What the access log calls it.
+    pub(super) word: &'static str,
 }
 
 /// Decides on the request whose head lies at the front of the client's buffer.
@@ -92,7 +96,7 @@ pub(super) fn choose<'v>(
     let answers = &view.table.answers;
     let path = head.path.of_bytes(bytes);
     if !spelling::clean(path, view.table.paths) {
-        return Err(Refusal::counted(&answers.bad_request, Count::BadRequest));
+        return Err(Refusal::counted(&answers.bad_request, Count::BadRequest, "malformed"));
     }
     let mut captures = Captures::default();
     let ix = find(view, head, bytes, path, &mut captures)?;
@@ -100,8 +104,9 @@ pub(super) fn choose<'v>(
     if let (Framing::Exact(length), Some(max)) = (head.framing, route.body_bytes_max)
         && length > max
     {
-        let refusal = Refusal::counted(&answers.content_too_large, Count::BadRequest);
-        return Err(Refusal { route: Some(route), ..refusal });
+        let (answer, bound) = (&answers.content_too_large, Bound::BodyBytes);
+        let refusal = Refusal::counted(answer, Count::BadRequest, bound.key());
+        return Err(Refusal { route: Some(route), bound: Some(bound), ..refusal });
     }
     let (verdict, guard) = admit(means, view, route, now)?;
     let services = view.table.services_of(route);
@@ -118,7 +123,7 @@ pub(super) fn choose<'v>(
         let pool = view.pools.get(service.target.at());
         pool.map(|pool| Call { service, target, pool, out, limit })
     };
-    let no_room = || Refusal { route: Some(route), ..Refusal::plain(&answers.no_room) };
+    let no_room = || Refusal { route: Some(route), ..Refusal::plain(&answers.no_room, "") };
     let mut calls = services.iter().filter_map(call);
     let first = calls.next().ok_or_else(no_room)?;
     let method = head.method.of_bytes(bytes);
@@ -155,9 +160,9 @@ fn find<'v>(
         Match::Route(ix) => Ok(ix),
         Match::WrongMethod(which) => {
             let answer = answers.method_not_allowed.get(which).unwrap_or(&answers.not_found);
-            Err(Refusal::counted(answer, Count::WrongMethod))
+            Err(Refusal::counted(answer, Count::WrongMethod, "wrong_method"))
         }
-        Match::NotFound => Err(Refusal::counted(&answers.not_found, Count::NotFound)),
+        Match::NotFound => Err(Refusal::counted(&answers.not_found, Count::NotFound, "no_route")),
     }
 }
 
@@ -203,7 +208,8 @@ fn admit<'v>(
                 RetryAfter::Send => Some(remaining_ms.div_ceil(1000).max(1)),
                 RetryAfter::Omit => None,
             };
-            Err(Refusal { answer: &guard.refusal, retry_after_s, route: Some(route), count: None })
+            let refusal = Refusal::plain(&guard.refusal, "open");
+            Err(Refusal { retry_after_s, route: Some(route), ..refusal })
         }
     }
 }
@@ -294,11 +300,11 @@ impl Message<'_> {
 }
 
 impl<'v> Refusal<'v> {
-    const fn plain(answer: &'v Rendered) -> Self {
-        Self { answer, retry_after_s: None, route: None, count: None }
+    const fn plain(answer: &'v Rendered, word: &'static str) -> Self {
+        Self { answer, retry_after_s: None, route: None, count: None, bound: None, word }
     }
 
-    const fn counted(answer: &'v Rendered, count: Count) -> Self {
-        Self { answer, retry_after_s: None, route: None, count: Some(count) }
+    const fn counted(answer: &'v Rendered, count: Count, word: &'static str) -> Self {
+        Self { count: Some(count), ..Self::plain(answer, word) }
     }
 }

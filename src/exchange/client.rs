@@ -7,12 +7,14 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Next;
+use super::account::Account;
 use super::means::Means;
 use super::waiting::Waiting;
 use crate::clock::{self, Now};
+use crate::config::Access;
 use crate::http1::answer::{After, Prefer, Rendered, Send};
 use crate::http1::framing::{Body, Fed, Framing};
 use crate::http1::head::{Persist, Request, Version};
@@ -33,8 +35,13 @@ pub struct Client {
     pub served: u32,
     /// How it is spoken to; set by every request.
     pub manner: Manner,
+    /// When the running request began.
+    pub(super) began: Now,
+    /// What the running request came to.
+    pub(super) account: Account,
     /// What is unread of the running request's body.
     pub(super) body: Body,
+    peer: IpAddr,
     address: Address,
 }
 
@@ -73,9 +80,19 @@ impl Client {
                 prefer: Prefer::Json,
                 send: Send::Whole,
             },
+            began: now,
+            account: Account::new(),
             body: Body::new(Framing::None),
+            // An IPv4 client of an IPv6 socket is named as what it is.
+            peer: peer.ip().to_canonical(),
             address: Address::new(peer),
         }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub const fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// The field lines that name the client's address and scheme to upstreams.
@@ -85,9 +102,14 @@ impl Client {
     }
 
     /// Takes the head of a request off the unread bytes.
-    pub(super) fn begin(&mut self, head: &Request) {
-        self.buf.consume(head.len);
+    pub(super) fn begin(&mut self, head: &Request, access: Access) {
         self.body = Body::new(head.framing);
+        // A head without a body stays where it is until the next one is read.
+        let stays = self.body.is_over() || access == Access::Off;
+        let copy = if stays { None } else { Some(copied(self.buf.filled(), head.len)) };
+        self.account.begin(copy);
+        self.began = self.seen;
+        self.buf.consume(head.len);
     }
 
     /// Passes over the body if it has arrived whole; says whether the next request lies ahead.
@@ -105,8 +127,15 @@ impl Client {
     }
 
     /// The next answer is the last: what the client sends cannot be told apart any more.
-    pub fn refuse_all(&mut self) {
+    pub(super) fn refuse_rest(&mut self) {
         self.manner.persist = Persist::Close;
+    }
+
+    /// The next answer, at `now`, is the last, and it answers no request that could be read.
+    pub(super) fn refuse_all(&mut self, now: Now) {
+        self.refuse_rest();
+        self.account.begin(None);
+        (self.began, self.seen) = (now, now);
     }
 
     /// Sends a response of our own. The connection goes on only where the client wants it to and
@@ -128,6 +157,7 @@ impl Client {
         };
         let mut out = Buf::sized(answer.len_max());
         let manner = self.manner;
+        let body = answer.body_len(manner.prefer, manner.send);
         let _ = out.fill(|room| {
             let mut writer = Writer::new(room);
             let put = |bytes: &[u8]| writer.put(bytes);
@@ -139,12 +169,22 @@ impl Client {
         let progress = || waiting.again(clock::now());
         let (sent, _) = self.stream.write_watched(out, progress).await;
         waiting.end();
+        if sent.is_ok() {
+            self.account.add_sent(body);
+        }
         match sent {
             Ok(()) if goes_on => Next::Again,
             Ok(()) => Next::Close,
             Err(_) => Next::Reset,
         }
     }
+}
+
+/// A copy of the first `len` of `bytes`.
+fn copied(bytes: &[u8], len: usize) -> Buf {
+    let mut copy = Buf::sized(len);
+    let _ = copy.put(bytes.get(..len).unwrap_or_default());
+    copy
 }
 
 /// What lies between a client and its next request.

@@ -82,12 +82,23 @@ pub(super) async fn fan_out<'v>(
         Merged::Response(response) if response.status < 500 || !chosen.route.generic_errors => {
             return send(client, means, chosen.route, &response).await;
         }
-        Merged::Failure(ours) => ours,
+        Merged::Failure(ours) => {
+            let fault = first_fault(&parts, &fetched);
+            if let Some(bound) = fault.bound() {
+                means.process.bounded(&means.core, bound, 1);
+            }
+            client.account.outcome.set(Some(fault.word()));
+            ours
+        }
         Merged::Conflict(text) if !chosen.route.generic_errors => {
+            client.account.outcome.set(Some("merge_conflict"));
             conflict = Rendered::new(500, Say::Message(&text), "");
             &conflict
         }
-        Merged::Response(_) | Merged::Conflict(_) => &view.table.answers.internal,
+        Merged::Response(_) | Merged::Conflict(_) => {
+            client.account.outcome.set(Some("concealed"));
+            &view.table.answers.internal
+        }
     };
     let next = client.answer(means, answer, None, chosen.route.timeouts.body).await;
     Ok(Done { status: answer.status(), next, rest: Rest::Dirty, at: now })
@@ -249,7 +260,7 @@ async fn whole_body(
     until: Option<Now>,
     expect: Expect,
 ) -> Result<Vec<u8>, Failure> {
-    let Client { stream, buf, body: framing, seen, .. } = client;
+    let Client { stream, buf, body: framing, seen, account, .. } = client;
     let waiting = Waiting::new(stream, route.timeouts.body, until);
     let max = route
         .body_bytes_max
@@ -270,6 +281,7 @@ async fn whole_body(
                 Fed::More => buf.renew(),
             }
         }
+        account.received.set(body.len() as u64);
         if body.len() > max {
             return Err(Fault::ClientTooLarge.into());
         }

@@ -10,6 +10,7 @@ use std::cell::Cell;
 
 use futures_util::future::join;
 
+use super::account::Account;
 use super::choose::{Call, Chosen, Repeat};
 use super::client::{Client, Manner};
 use super::fault::{Failure, Fault};
@@ -37,10 +38,10 @@ pub(super) async fn forward<'v>(
     chosen: &mut Chosen<'v>,
     expect: Expect,
 ) -> Result<Done, Failure> {
-    let Client { stream, buf, body, seen, manner, .. } = client;
-    let (now, route) = (*seen, chosen.route);
+    let Client { stream, buf, body, seen, manner, account, .. } = client;
+    let (now, route, account) = (*seen, chosen.route, &*account);
     let mut out = std::mem::replace(&mut chosen.call.out, Buf::sized(0));
-    let mut upload = Upload { body, buf, allowance: route.body_bytes_max };
+    let mut upload = Upload { body, buf, allowance: route.body_bytes_max, account };
     upload.prefix(&mut out)?;
     let client = Waiting::new(stream, route.timeouts.body, None);
     let whole = upload.body.is_over();
@@ -55,11 +56,17 @@ pub(super) async fn forward<'v>(
         let request = Cell::new(if whole { Progress::Whole } else { Progress::Running });
         if let Some(stream) = leased.stream() {
             // Connecting took time of its own, which is not the upstream's silence.
-            patience.arm(stream, if from == From::Dial { clock::now() } else { now });
+            let at = if from == From::Dial { clock::now() } else { now };
+            if from == From::Dial {
+                account.dialled.set(at);
+            }
+            account.asked.set(at);
+            patience.arm(stream, at);
             // A peer that closes while it is written to may have answered before: reading tells.
             (_, out) = stream.write(out).await;
         }
-        let exchange = Exchange { means, view, client: &client, patience, request: &request };
+        let request = &request;
+        let exchange = Exchange { means, view, client: &client, patience, request, account };
         let relayed = if whole {
             exchange.response(*manner, Line::Own(leased), chosen).await
         } else {
@@ -76,6 +83,7 @@ pub(super) async fn forward<'v>(
                 if from == From::Pool && repeat == Repeat::Idempotent =>
             {
                 means.process.count(&means.core, Count::Retried);
+                account.retried();
                 leased = dial(means, route, &chosen.call).await?;
             }
             // Nothing came back on a connection that was fresh: it was not the pool's fault.
@@ -132,6 +140,7 @@ struct Exchange<'a, 'v> {
     client: &'a Waiting<'a>,
     patience: Patience<'v>,
     request: &'a Cell<Progress>,
+    account: &'a Account,
 }
 
 impl<'v> Exchange<'_, 'v> {
@@ -191,6 +200,7 @@ impl<'v> Exchange<'_, 'v> {
         let Some(stream) = line.stream() else { return Err(Fault::CutShort.into()) };
         let asked = chosen.asked;
         let received = receive::head(self.means, self.view, stream, asked, &self.patience).await?;
+        self.account.answered.set(received.at);
         if chosen.route.generic_errors && received.head.status >= 500 {
             return Err(Fault::Concealed(received.head.status).into());
         }
@@ -203,6 +213,7 @@ impl<'v> Exchange<'_, 'v> {
             patience: self.patience,
             verdict: &mut chosen.verdict,
             request: self.request,
+            account: self.account,
         };
         relay.run(received).await
     }

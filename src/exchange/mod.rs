@@ -7,10 +7,11 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
+mod account;
 mod choose;
 pub mod client;
 mod fanout;
-pub mod fault;
+mod fault;
 mod forward;
 pub mod means;
 pub mod merge;
@@ -22,11 +23,11 @@ mod upload;
 mod waiting;
 
 use crate::clock::{self, Now};
-use crate::http1::answer::Send;
+use crate::http1::answer::{Rendered, Send};
 use crate::http1::head;
 use crate::http1::head::{Expect, Persist, Request, RequestFault};
 use crate::http1::rewrite::Passage;
-use crate::stats::Count;
+use crate::stats::{Bound, Count};
 use choose::{Chosen, Refusal};
 use client::{Client, Manner};
 use fault::{Failure, Fault, Sent};
@@ -64,29 +65,70 @@ pub async fn run(client: &mut Client, means: &Means, now: Now) -> Option<Next> {
     client.served = client.served.saturating_add(1);
     client.manner = manner(client, means, &view, &head);
     let mut chosen = choose::choose(means, &view, client, &head, now);
-    client.begin(&head);
-    Some(match &mut chosen {
+    client.begin(&head, view.table.access);
+    let named = account::Named::of(&head);
+    let next = match &mut chosen {
         Ok(chosen) => exchange(client, means, &view, chosen, head.expect).await,
         Err(refusal) => refuse(client, means, &view, refusal).await,
-    })
+    };
+    if client.account.is_wanted(view.table.access) {
+        account::tell(client, means, &named, &chosen);
+    }
+    Some(next)
 }
 
-/// Tells a client that its head is refused. Nothing behind it can be trusted.
-pub async fn refuse_head(
-    client: &mut Client,
-    means: &Means,
-    view: &View,
-    fault: RequestFault,
-) -> Next {
+async fn refuse_head(client: &mut Client, means: &Means, view: &View, fault: RequestFault) -> Next {
     means.process.count(&means.core, Count::BadRequest);
-    client.manner.persist = Persist::Close;
-    let limit = view.table.timeouts.header;
-    client.answer(means, fault::head_answer(&view.table.answers, fault), None, limit).await
+    let answer = fault::head_answer(&view.table.answers, fault);
+    let over = Over { answer, bound: fault::head_bound(fault), at: client.seen };
+    refuse_all(client, means, view, &over).await
+}
+
+/// RFC 9110 §15.5.9: the client began a head and did not end it.
+pub async fn too_slow(client: &mut Client, means: &Means) -> Next {
+    let view = means.view();
+    means.process.count(&means.core, Count::BadRequest);
+    let answer = &view.table.answers.request_timeout;
+    let over = Over { answer, bound: Some(Bound::Header), at: clock::now() };
+    refuse_all(client, means, &view, &over).await
+}
+
+/// There is no place for another connection.
+pub async fn no_room(client: &mut Client, means: &Means, bound: Bound) -> Next {
+    let view = means.view();
+    let over = Over { answer: &view.table.answers.no_room, bound: Some(bound), at: client.seen };
+    refuse_all(client, means, &view, &over).await
+}
+
+/// Why nothing that a client sends is read any more, what it is told, and when.
+struct Over<'a> {
+    answer: &'a Rendered,
+    /// The timeout or limit; `None`: what it sent is no HTTP.
+    bound: Option<Bound>,
+    at: Now,
+}
+
+/// Tells a client that there will be no exchange. Nothing it sends can be trusted.
+#[cold]
+async fn refuse_all(client: &mut Client, means: &Means, view: &View, over: &Over<'_>) -> Next {
+    if let Some(bound) = over.bound {
+        means.process.bounded(&means.core, bound, 1);
+    }
+    client.refuse_all(over.at);
+    client.account.outcome.set(Some(over.bound.map_or("malformed", Bound::key)));
+    client.account.end(over.answer.status(), over.at);
+    let next = client.answer(means, over.answer, None, view.table.timeouts.header).await;
+    account::tell_unread(client, means, view);
+    next
 }
 
 fn manner(client: &Client, means: &Means, view: &View, head: &Request) -> Manner {
     let last = view.table.limits.requests_per_connection;
-    let goes_on = !means.is_draining() && last.is_none_or(|max| client.served < max.get());
+    let is_last = last.is_some_and(|max| client.served >= max.get());
+    if is_last {
+        means.process.bounded(&means.core, Bound::RequestsPerConnection, 1);
+    }
+    let goes_on = !is_last && !means.is_draining();
     let method = head.method.of_bytes(client.buf.filled());
     Manner {
         version: head.version,
@@ -113,6 +155,7 @@ async fn exchange<'v>(
         Ok(done) => {
             // Rest begins where the exchange ended.
             client.seen = done.at;
+            client.account.end(done.status, done.at);
             chosen.route.tally.finished(&means.core, done.status);
             done.next
         }
@@ -129,27 +172,38 @@ async fn fail(
     failure: Failure,
 ) -> Next {
     let Failure { mut fault, sent } = failure;
-    if client.stream.is_reset() {
-        // Nobody waits for it any more: what it would have become is not known.
+    if client.stream.deadline.fired().is_none() && client.stream.is_reset() {
+        // Nobody waits for it any more, and it was not us who cut it: what it would have become is
+        // not known.
         fault = Fault::ClientGone;
     }
     // Settled before the answer leaves: a client that has it finds the breaker moved.
-    chosen.verdict.settle(fault.ending(), clock::now());
+    let now = clock::now();
+    chosen.verdict.settle(fault.ending(), now);
+    if let Some(bound) = fault.bound() {
+        means.process.bounded(&means.core, bound, 1);
+    }
+    client.account.outcome.set(Some(fault.word()));
     let limit = chosen.call.limit.map(|limit| limit.answer);
     match (sent, fault.answer(&view.table, limit)) {
         (Sent::Head(status), _) => {
             chosen.route.tally.finished(&means.core, status);
+            client.account.end(status, now);
             Next::Reset
         }
-        (Sent::Nothing, None) => Next::Reset,
+        (Sent::Nothing, None) => {
+            client.account.end(0, now);
+            Next::Reset
+        }
         (Sent::Nothing, Some(answer)) => {
+            client.account.end(answer.status(), now);
             chosen.route.tally.finished(&means.core, answer.status());
             if matches!(fault, Fault::ClientMalformed | Fault::ClientTooLarge) {
                 // Where its body ends is not known, or not worth finding out.
-                client.refuse_all();
+                client.refuse_rest();
                 means.process.count(&means.core, Count::BadRequest);
             }
-            client.seen = clock::now();
+            client.seen = now;
             client.answer(means, answer, None, chosen.route.timeouts.body).await
         }
     }
@@ -159,6 +213,11 @@ async fn refuse(client: &mut Client, means: &Means, view: &View, refusal: &Refus
     if let Some(count) = refusal.count {
         means.process.count(&means.core, count);
     }
+    if let Some(bound) = refusal.bound {
+        means.process.bounded(&means.core, bound, 1);
+    }
+    client.account.outcome.set(Some(refusal.word));
+    client.account.end(refusal.answer.status(), client.seen);
     let mut limit = view.table.timeouts.header;
     if let Some(route) = refusal.route {
         route.tally.finished(&means.core, refusal.answer.status());

@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
+use super::account::Account;
 use super::fault::Fault;
 use super::passing::{self, Keep};
 use super::patience::Patience;
@@ -24,6 +25,8 @@ pub(super) struct Upload<'a> {
     pub(super) buf: &'a mut Buf,
     /// How many more bytes it may have; `None`: any number.
     pub(super) allowance: Option<u64>,
+    /// Where it is noted how many came.
+    pub(super) account: &'a Account,
 }
 
 impl Upload<'_> {
@@ -78,6 +81,8 @@ impl Upload<'_> {
     fn take(&mut self) -> Result<Buf, Fault> {
         let mut part = std::mem::replace(self.buf, Buf::sized(0));
         let passed = passing::feed(self.body, part.filled(), Keep::Framed);
+        let received = &self.account.received;
+        received.set(received.get() + passed.payload);
         if let Some(allowance) = &mut self.allowance {
             *allowance = allowance.checked_sub(passed.payload).ok_or(Fault::ClientTooLarge)?;
         }

@@ -57,6 +57,7 @@ pub fn compile(
         timeouts: http.timeouts,
         limits: http.limits,
         paths: http.paths,
+        access: config.log.access,
     }
 }
 

@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use crate::breaker::Breaker;
 use crate::config::{
-    HostHeader, Limits, Merge, PathRules, RetryAfter, RouteTimeouts, TemplateQuery, Timeouts,
+    Access, HostHeader, Limits, Merge, PathRules, RetryAfter, RouteTimeouts, TemplateQuery,
+    Timeouts,
 };
 use crate::http1::answer::Rendered;
 use crate::stats::Tally;
@@ -47,6 +48,8 @@ pub struct Table {
     pub limits: Limits,
     /// Which spellings of a path are refused.
     pub paths: PathRules,
+    /// Which requests are logged.
+    pub access: Access,
 }
 
 // An index is made by this table's compile and used with this table only: it is always in range.

@@ -9,11 +9,12 @@
 mod connect;
 pub mod pool;
 
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::breaker::Core;
-use crate::clock::Now;
+use crate::clock::{self, Now};
 use crate::rt::deadline::Wheel;
 use crate::rt::stream::{Peek, Stream};
 use crate::stats::{Count, Process};
@@ -45,7 +46,9 @@ pub enum LeaseError {
     Unreachable,
     /// It took too long.
     TimedOut,
-    /// We have no place, descriptor or port for it.
+    /// As many are in use as may be.
+    Full,
+    /// We have no descriptor, port or memory for it.
     NoRoom,
 }
 
@@ -59,6 +62,8 @@ pub struct Dialling<'a> {
     pub process: &'a Process,
     /// Time for one attempt to connect.
     pub connect: Option<Duration>,
+    /// Descriptors from this number on are the control plane's.
+    pub files_max: RawFd,
 }
 
 /// A connection parked no longer ago than this is used as it is: a busy core comes round about as
@@ -90,12 +95,22 @@ pub async fn dial(
     means: &Dialling<'_>,
 ) -> Result<Leased, LeaseError> {
     if pool.is_full() {
-        return Err(LeaseError::NoRoom);
+        return Err(LeaseError::Full);
     }
     // The place is taken before the wait: connections being opened count.
     pool.begin();
     let mut leased = Leased { pool: Rc::clone(pool), stream: None, from: From::Dial };
-    let stream = connect::connect(&target.addresses, means.connect, means.wheel).await?;
+    let connected = connect::connect(&target.addresses, means.connect, means.wheel).await;
+    let stream = connected.and_then(|stream| match stream.number() {
+        number if number < means.files_max => Ok(stream),
+        _ => Err(LeaseError::NoRoom),
+    });
+    let stream = stream.inspect_err(|error| {
+        // A client at rest gives its descriptor to the next one who needs one.
+        if *error == LeaseError::NoRoom {
+            let _ = means.wheel.evict(clock::now());
+        }
+    })?;
     leased.stream = Some(Box::new(stream));
     means.process.count(means.core, Count::Connected);
     Ok(leased)

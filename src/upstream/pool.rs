@@ -34,6 +34,15 @@ struct Parked {
 /// then the limit on connections in use bounds the pool, since all of them were that at once.
 const REST: Duration = Duration::from_secs(1);
 
+/// How many connections a sweep closed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Swept {
+    /// For their age.
+    pub aged: u64,
+    /// Because there were too many.
+    pub beyond: u64,
+}
+
 /// How many and how old.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
@@ -66,10 +75,14 @@ impl Pools {
     }
 
     /// Closes what has been idle for too long.
-    pub fn sweep(&self, now: Now) {
-        for pool in self.0.borrow().values() {
-            pool.sweep(now);
-        }
+    #[must_use]
+    pub fn sweep(&self, now: Now) -> Swept {
+        let pools = self.0.borrow();
+        let swept = pools.values().map(|pool| pool.sweep(now));
+        swept.fold(Swept::default(), |all, one| Swept {
+            aged: all.aged + one.aged,
+            beyond: all.beyond + one.beyond,
+        })
     }
 }
 
@@ -108,17 +121,23 @@ impl Pool {
         self.in_use.set(self.in_use.get().saturating_sub(1));
     }
 
-    fn sweep(&self, now: Now) {
+    fn sweep(&self, now: Now) -> Swept {
+        let mut swept = Swept::default();
         let mut idle = self.idle.borrow_mut();
         let idle_max = self.bounds.get().idle_max;
         // The oldest lie in front.
         while let Some(oldest) = idle.front() {
             let age = now.since(oldest.since);
-            if !(self.is_aged(age) || idle.len() > idle_max && age >= REST) {
+            if self.is_aged(age) {
+                swept.aged += 1;
+            } else if idle.len() > idle_max && age >= REST {
+                swept.beyond += 1;
+            } else {
                 break;
             }
             idle.pop_front();
         }
+        swept
     }
 }
 
