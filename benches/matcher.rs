@@ -9,9 +9,10 @@ use divan::{Bencher, black_box};
 use fusebox::breaker::policy::{Policy, StatusSet, Trip, Window};
 use fusebox::breaker::registry::{Draft, Registry};
 use fusebox::config::{
-    Answer, Balance, Body, BreakerConfig, Config, Driver, Forwarded, HostHeader, HostPattern, Http,
-    Limits, Log, Merge, PathPattern, PathRules, Piece, Retry, RetryAfter, Route, RouteTimeouts,
-    Scope, Segment, Service, TemplateQuery, Timeouts, TrailingSlash, UrlTemplate, Workers,
+    Access, Answer, Balance, Body, BreakerConfig, Config, Driver, Forwarded, HostHeader,
+    HostPattern, Http, Limits, LineFormat, Log, Merge, PathPattern, PathRules, Piece, Retry,
+    RetryAfter, Route, RouteTimeouts, Scope, Segment, Service, TemplateQuery, Timeouts,
+    TrailingSlash, UrlTemplate, Workers,
 };
 use fusebox::stats::Tallies;
 use fusebox::table::Table;
@@ -96,7 +97,12 @@ fn config(routes: usize) -> Config {
         admin: None,
         workers: Workers::Auto,
         driver: Driver::Auto,
-        log: Log { level: log::LevelFilter::Info },
+        log: Log {
+            level: log::LevelFilter::Info,
+            access: Access::Off,
+            format: LineFormat::Json,
+            file: None,
+        },
         http: Http {
             routes: (0..routes).map(route).collect(),
             handlers: Vec::new(),

@@ -1,5 +1,7 @@
 //! fusebox: an HTTP reverse proxy built around the circuit breaker. This is the map.
 
+// One line per request, written by one thread, dropped and counted when it cannot keep up.
+pub mod access;
 // May this request go, and what did it teach us? Pure.
 pub mod breaker;
 // argv → command → exit code.

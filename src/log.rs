@@ -199,6 +199,17 @@ pub fn rfc3339(wall: Duration) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
+/// A point of wall time as access logs write it: `31/Jan/2026:12:00:04 +0000`.
+#[must_use]
+pub fn clf(wall: Duration) -> String {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let (year, month, day) = clock::civil(wall.as_secs() / 86_400);
+    let at = usize::try_from(month.saturating_sub(1) * 3).unwrap_or(0);
+    let (month, seconds) = (MONTHS.get(at..at + 3).unwrap_or_default(), wall.as_secs() % 86_400);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +228,8 @@ mod tests {
             assert_eq!(rfc3339(Duration::from_secs(seconds)), expected);
         }
         assert_eq!(rfc3339(NOON), "2000-02-29T12:00:04.112Z");
+        assert_eq!(clf(NOON), "29/Feb/2000:12:00:04 +0000");
+        assert_eq!(clf(Duration::from_secs(1_798_761_599)), "31/Dec/2026:23:59:59 +0000");
     }
 
     #[test]

@@ -45,8 +45,8 @@ pub enum Connections {
     Idle,
 }
 
-/// The whole process' counters, by [`Count`].
-pub type Process = Counters<{ Count::ALL.len() }>;
+/// The whole process' counters, by [`Count`] and behind them by [`Bound`].
+pub type Process = Counters<{ Count::ALL.len() + Bound::ALL.len() }>;
 
 /// `N` counters with one writer per core.
 #[derive(Debug)]
@@ -86,6 +86,13 @@ impl<const N: usize> Counters<N> {
         let shard = self.shards.get(core.index());
         let own = shard.map(|shard| shard.iter().map(|it| it.load(Ordering::Relaxed)));
         own.map_or(0, |own| own.fold(0, u64::wrapping_add))
+    }
+
+    /// Counter `slot` of this core.
+    #[must_use]
+    pub fn of(&self, core: &Core, slot: usize) -> u64 {
+        let counter = self.shards.get(core.index()).and_then(|shard| shard.get(slot));
+        counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 
     /// The sum of counter `slot` over all cores.
@@ -133,11 +140,13 @@ pub enum Count {
     TunnelOpened,
     /// Those of them that have ended.
     TunnelClosed,
+    /// Connections at rest that made room for others.
+    Evicted,
 }
 
 impl Count {
     /// Every counter, in the order of reports.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Accepted,
         Self::Closed,
         Self::BadRequest,
@@ -150,10 +159,124 @@ impl Count {
         Self::Panicked,
         Self::TunnelOpened,
         Self::TunnelClosed,
+        Self::Evicted,
     ];
 }
 
+/// A timeout or a limit of the configuration that cut something short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// A head that came too slowly, or a new connection that said nothing.
+    Header,
+    /// A body or a reader without progress.
+    Body,
+    /// A connection at rest.
+    Idle,
+    /// A connection to an upstream that did not come about.
+    Connect,
+    /// An upstream's silence.
+    Response,
+    /// The whole exchange: the timeout of a service or a breaker.
+    Exchange,
+    /// A tunnel's silence.
+    Tunnel,
+    /// An upstream's connection at rest.
+    UpstreamIdle,
+    /// Bytes of a request's head.
+    HeaderBytes,
+    /// Fields of a request's head.
+    Headers,
+    /// Bytes of a request's target.
+    Uri,
+    /// Bytes of a request's body.
+    BodyBytes,
+    /// Bytes of a response's head.
+    ResponseHeaderBytes,
+    /// Fields of a response's head.
+    ResponseHeaders,
+    /// Connections of clients.
+    Connections,
+    /// Requests on one of them.
+    RequestsPerConnection,
+    /// Connections to one target in use.
+    UpstreamConnections,
+    /// Connections to one target at rest.
+    UpstreamIdles,
+    /// Files of the process: no key of the configuration, but a limit all the same.
+    Files,
+}
+
+impl Bound {
+    /// Every bound, in the order of reports.
+    pub const ALL: [Self; 19] = [
+        Self::Header,
+        Self::Body,
+        Self::Idle,
+        Self::Connect,
+        Self::Response,
+        Self::Exchange,
+        Self::Tunnel,
+        Self::UpstreamIdle,
+        Self::HeaderBytes,
+        Self::Headers,
+        Self::Uri,
+        Self::BodyBytes,
+        Self::ResponseHeaderBytes,
+        Self::ResponseHeaders,
+        Self::Connections,
+        Self::RequestsPerConnection,
+        Self::UpstreamConnections,
+        Self::UpstreamIdles,
+        Self::Files,
+    ];
+
+    /// Its key in the configuration, below `http`: what an operator would turn.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Header => "timeouts.header",
+            Self::Body => "timeouts.body",
+            Self::Idle => "timeouts.idle",
+            Self::Connect => "timeouts.connect",
+            Self::Response => "timeouts.response",
+            Self::Exchange => "timeout",
+            Self::Tunnel => "timeouts.tunnel",
+            Self::UpstreamIdle => "timeouts.upstreamIdle",
+            Self::HeaderBytes => "limits.headerBytes",
+            Self::Headers => "limits.headers",
+            Self::Uri => "limits.uri",
+            Self::BodyBytes => "limits.body",
+            Self::ResponseHeaderBytes => "limits.responseHeaderBytes",
+            Self::ResponseHeaders => "limits.responseHeaders",
+            Self::Connections => "limits.connections",
+            Self::RequestsPerConnection => "limits.requestsPerConnection",
+            Self::UpstreamConnections => "limits.upstreamConnections",
+            Self::UpstreamIdles => "limits.upstreamIdle",
+            Self::Files => "files",
+        }
+    }
+}
+
 impl Process {
+    /// Counts what `bound` cut short.
+    #[inline]
+    pub fn bounded(&self, core: &Core, bound: Bound, times: u64) {
+        self.add(core, Count::ALL.len() + bound as usize, times);
+    }
+
+    /// How often `bound` cut something short.
+    #[must_use]
+    pub fn bounds(&self, bound: Bound) -> u64 {
+        self.sum(Count::ALL.len() + bound as usize)
+    }
+
+    /// How many downstream connections of this core are open.
+    #[must_use]
+    pub fn open_here(&self, core: &Core) -> u64 {
+        let closed = self.of(core, Count::Closed as usize);
+        self.of(core, Count::Accepted as usize).saturating_sub(closed)
+    }
+
     /// Counts one `count`.
     #[inline]
     pub fn count(&self, core: &Core, count: Count) {
@@ -240,6 +363,10 @@ mod tests {
             process.count(&Core::claim(0), count);
             process.count(&Core::claim(1), count);
             assert_eq!(process.total(count), 2);
+        }
+        for bound in Bound::ALL {
+            process.bounded(&Core::claim(1), bound, 3);
+            assert_eq!(process.bounds(bound), 3);
         }
     }
 

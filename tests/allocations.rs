@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fusebox::access::Rings;
 use fusebox::breaker::registry::{Draft, Registry};
 use fusebox::config::{self, Driver};
 use fusebox::stats::{Process, Tallies};
@@ -97,7 +98,7 @@ fn origin() -> SocketAddr {
 
 fn start(origin: SocketAddr) -> (Crew, Arc<Live>) {
     let text = format!(
-        r#"{{ "listen": "127.0.0.1:0", "http": {{
+        r#"{{ "listen": "127.0.0.1:0", "log": {{ "access": "all" }}, "http": {{
             "circuitBreaker": {{ "maxFailures": 3, "timeWindow": "10s", "timeout": "30s" }},
             "routes": {{ "/users/:id": {{ "GET": {{ "services": {{
                 "users": {{ "url": "http://{origin}/people/:id" }} }} }} }} }} }} }}"#
@@ -115,6 +116,7 @@ fn start(origin: SocketAddr) -> (Crew, Arc<Live>) {
         live: Arc::clone(&live),
         process: Arc::new(Process::new(1)),
         report: Arc::new(|_| {}),
+        access: Arc::new(Rings::new(1)),
     };
     (Crew::start(&plan).unwrap(), live)
 }

@@ -15,8 +15,8 @@ use super::routes::{self, Common};
 use super::span::Patience;
 use super::units::{Bytes, BytesCap, Count, CountCap};
 use super::{
-    Config, Driver, HEAD_BYTES_MAX, Handler, HandlerKind, Http, Limits, Log, PathRules,
-    RouteTimeouts, Scope, Timeouts, TrailingSlash, Workers, address, forwarded,
+    Config, Driver, HEAD_BYTES_MAX, Handler, HandlerKind, Http, Limits, PathRules, RouteTimeouts,
+    Scope, Timeouts, TrailingSlash, Workers, address, forwarded, logging,
 };
 
 /// Makes the configuration. What is wrong goes to `report`.
@@ -32,7 +32,6 @@ pub(super) fn config(document: &Document, report: &mut Report) -> Config {
         Some(WordOr::Word(driver)) => Some(*driver),
         Some(WordOr::Object(io)) => io.driver,
     };
-    let level = document.log.as_ref().and_then(|log| log.level);
     Config {
         listen,
         admin,
@@ -42,7 +41,7 @@ pub(super) fn config(document: &Document, report: &mut Report) -> Config {
             Some(document::Driver::Uring) => Driver::Uring,
             Some(document::Driver::Epoll) => Driver::Epoll,
         },
-        log: Log { level: level.map_or(log::LevelFilter::Info, level_filter) },
+        log: logging::log(document.log.as_ref(), report),
         http: http(document.http.as_ref(), report),
     }
 }
@@ -59,17 +58,6 @@ fn workers(count: u64, report: &mut Report) -> Workers {
             report.value(Code::OutOfRange, &At::ROOT.key("workers"), message, &remedy);
             Workers::Auto
         }
-    }
-}
-
-const fn level_filter(level: document::Level) -> log::LevelFilter {
-    match level {
-        document::Level::Off => log::LevelFilter::Off,
-        document::Level::Error => log::LevelFilter::Error,
-        document::Level::Warn => log::LevelFilter::Warn,
-        document::Level::Info => log::LevelFilter::Info,
-        document::Level::Debug => log::LevelFilter::Debug,
-        document::Level::Trace => log::LevelFilter::Trace,
     }
 }
 
@@ -144,7 +132,7 @@ fn handlers(all: &Entries<document::Handler>, at: &At<'_>, report: &mut Report) 
                 report.key(Code::Conflict, &at.key(key), message, "remove it");
             }
         }
-        let level = handler.level.map_or(log::LevelFilter::Warn, level_filter).to_level();
+        let level = handler.level.map_or(log::LevelFilter::Warn, logging::filter).to_level();
         if level.is_none() {
             let message = "a handler that logs nothing does nothing".to_owned();
             report.value(Code::Conflict, &at.key("level"), message, "write `warn`");

@@ -12,6 +12,7 @@ pub mod document;
 mod form;
 mod forwarded;
 mod load;
+mod logging;
 mod mask;
 mod pattern;
 mod place;
@@ -36,6 +37,7 @@ use std::time::Duration;
 pub use complaint::{COMPLAINTS_MAX, Code, Colour, Complaint, Severity, render};
 pub use forwarded::{Emit, Forwarded, Network};
 pub use load::{Loaded, TEXT_BYTES_MAX, complaints_at, load, load_bytes};
+pub use logging::{Access, Ended, LineFormat, Log};
 pub use schema::schema;
 pub use service::{
     Balance, Cause, Causes, HostHeader, Merge, Piece, Retry, Service, TemplateQuery, UrlTemplate,
@@ -93,13 +95,6 @@ pub enum Driver {
     Uring,
     /// epoll.
     Epoll,
-}
-
-/// What is logged.
-#[derive(Clone, Copy, Debug)]
-pub struct Log {
-    /// Lines below this level are not written.
-    pub level: log::LevelFilter,
 }
 
 /// A value that is never printed.

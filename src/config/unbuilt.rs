@@ -69,7 +69,7 @@ const fn never(_: &str) -> bool {
     false
 }
 
-const ROWS: [NotBuilt; 27] = [
+const ROWS: [NotBuilt; 24] = [
     UNIX,
     HTTPS,
     row_of("admin", "listen", UNIX.says, UNIX.remedy, UNIX.served),
@@ -81,11 +81,6 @@ const ROWS: [NotBuilt; 27] = [
         |json| matches!(json, "\"memory\"" | "{\"type\":\"memory\"}" | "{}"),
     ),
     row_of("document", "stats", "series of breaker events come later", LEAVE_OUT, never),
-    row_of("log", "access", "the access log comes later", "write \"off\"", |json| {
-        json == "\"off\""
-    }),
-    row_of("log", "format", "the access log comes later", LEAVE_OUT, never),
-    row_of("log", "file", "log files come later; lines go to standard error", LEAVE_OUT, never),
     row_of("handler", "type", "only handlers of type log are built", "write \"log\"", |json| {
         json == "\"log\""
     }),

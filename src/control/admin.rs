@@ -10,17 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::door::Work;
 use super::metrics::Reached;
 use super::plane::{Order, Plane};
 use super::reload::{Verdict, late};
@@ -196,6 +197,7 @@ async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
             generation: table.generation,
             last_reload_success: u64::from(!plane.is_stale()),
             log_lines_dropped: crate::log::dropped(),
+            access_dropped: plane.access.dropped(),
             events_dropped: plane.events_dropped(),
             driver: &plane.driver,
             version: VERSION,
@@ -231,7 +233,13 @@ async fn off_thread(make: impl FnOnce() -> Response + Send + 'static) -> Respons
     made.unwrap_or_else(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed"))
 }
 
-async fn reload(State(plane): State<Arc<Plane>>, _body: Bytes) -> Response {
+async fn reload(
+    State(plane): State<Arc<Plane>>,
+    caller: Option<Extension<ConnectInfo<Work>>>,
+    _body: Bytes,
+) -> Response {
+    // Names and cores take their time: that is not the caller's doing.
+    let _working = caller.as_ref().map(|Extension(ConnectInfo(work))| work.begin());
     let (reply, verdict) = oneshot::channel();
     let ordered = !plane.is_draining() && plane.orders.send(Order::Reload(Some(reply))).is_ok();
     match if ordered { verdict.await.ok() } else { None } {

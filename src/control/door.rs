@@ -1,26 +1,32 @@
-//! The admin API's listener: few connections, none of them silent for long.
+//! The admin API's listener: few connections, none of them for nothing.
 //!
 //! Enters: connections. Leaves: streams that hold a place until they are dropped, and that fail
-//! when nothing moves on them for a minute. So callers who forget their connections cost neither
-//! the data plane its descriptors nor the next caller a place for long.
+//! when their request is not whole in time, or their answer not taken. So callers who forget their
+//! connections, or send half a request, cost neither the data plane its descriptors nor the next
+//! caller a place for long.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
-/// Connections at once: dashboards, scrapers and probes of one process.
+/// Connections at once: dashboards, scrapers and probes of one process. The cores leave it as many
+/// descriptors.
 const PLACES: usize = 128;
 
-/// Longer than any answer of ours takes; a reload waits for names and cores, together ten seconds.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// For a whole request, from the connection's beginning or the last answer on; and for each part of
+/// an answer to be taken.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a failed accept waits: what it lacks (descriptors) others must give back first.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -30,21 +36,54 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct Door {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    patience: Duration,
 }
 
 /// A connection in its place.
 #[derive(Debug)]
 pub(super) struct Caller {
     stream: TcpStream,
-    silence: Pin<Box<Sleep>>,
+    patience: Duration,
+    due: Pin<Box<Sleep>>,
+    work: Work,
     _place: OwnedSemaphorePermit,
+}
+
+/// Whether an answer is being worked at: then it is not the caller who is waited for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Work(Arc<AtomicBool>);
+
+/// Work under way; over when dropped.
+#[derive(Debug)]
+pub(super) struct Working<'a>(&'a Work);
+
+impl Work {
+    /// From now on, until the returned value is dropped, an answer is being worked at. Whoever does
+    /// so sees to it that it ends.
+    pub(super) fn begin(&self) -> Working<'_> {
+        self.0.store(true, Ordering::Relaxed);
+        Working(self)
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Connected<IncomingStream<'_, Door>> for Work {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        stream.io().work.clone()
+    }
 }
 
 impl Door {
     /// Binds `address`.
     pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, places: Arc::new(Semaphore::new(PLACES)) })
+        let places = Arc::new(Semaphore::new(PLACES));
+        Ok(Self { listener, places, patience: PATIENCE })
     }
 
     /// The address, with the port that was picked.
@@ -65,8 +104,9 @@ impl axum::serve::Listener for Door {
             };
             match accepted {
                 Ok(((stream, peer), place)) => {
-                    let silence = Box::pin(tokio::time::sleep(SILENCE_MAX));
-                    return (Caller { stream, silence, _place: place }, peer);
+                    let (patience, work) = (self.patience, Work::default());
+                    let due = Box::pin(tokio::time::sleep(patience));
+                    return (Caller { stream, patience, due, work, _place: place }, peer);
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
@@ -79,20 +119,28 @@ impl axum::serve::Listener for Door {
 }
 
 impl Caller {
-    /// Passes on what a read or write came to; one that waits too long fails.
+    /// Passes on what a read or write came to; one that waits too long fails. What is read buys no
+    /// time: a request may come byte by byte. What is written does: it has been taken.
     fn watched<T>(
         &mut self,
         cx: &mut Context<'_>,
         poll: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if poll.is_ready() {
-            self.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
             return poll;
         }
-        match self.silence.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+        while self.due.as_mut().poll(cx).is_ready() {
+            if !self.work.0.load(Ordering::Relaxed) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.renew();
         }
+        Poll::Pending
+    }
+
+    fn renew(&mut self) {
+        let due = Instant::now() + self.patience;
+        self.due.as_mut().reset(due);
     }
 }
 
@@ -114,6 +162,9 @@ impl AsyncWrite for Caller {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if poll.is_ready() {
+            self.renew();
+        }
         self.watched(cx, poll)
     }
 
@@ -129,13 +180,19 @@ impl AsyncWrite for Caller {
 #[cfg(test)]
 mod tests {
     use axum::serve::Listener;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
+    fn with_door(test: impl AsyncFnOnce(Door)) {
+        super::super::runtime().unwrap().block_on(async {
+            test(Door::bind("127.0.0.1:0".parse().unwrap()).await.unwrap()).await;
+        });
+    }
+
     #[test]
     fn a_caller_too_many_waits_until_another_has_gone() {
-        super::super::runtime().unwrap().block_on(async {
-            let mut door = Door::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        with_door(async |mut door| {
             door.places = Arc::new(Semaphore::new(1));
             let address = door.address().unwrap();
             let _callers = [
@@ -148,6 +205,35 @@ mod tests {
             drop(first);
             let second = tokio::time::timeout(Duration::from_secs(10), door.accept()).await;
             assert!(second.is_ok(), "the place is free again");
+        });
+    }
+
+    #[test]
+    fn a_request_that_trickles_in_is_given_up_and_an_answer_in_the_making_is_not() {
+        with_door(async |mut door| {
+            door.patience = Duration::from_millis(200);
+            let mut theirs = TcpStream::connect(door.address().unwrap()).await.unwrap();
+            let (mut ours, _) = door.accept().await;
+            let began = Instant::now();
+            let trickle = async {
+                while theirs.write_all(b"x").await.is_ok() && began.elapsed().as_secs() < 10 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let reading = async { while ours.read(&mut [0; 8]).await.is_ok() {} };
+            let given_up = futures_util::future::select(Box::pin(trickle), Box::pin(reading)).await;
+            assert!(matches!(given_up, futures_util::future::Either::Right(_)));
+            assert!(began.elapsed() >= Duration::from_millis(200));
+
+            let _theirs = TcpStream::connect(door.address().unwrap()).await.unwrap();
+            let (mut ours, _) = door.accept().await;
+            let work = ours.work.clone();
+            let working = work.begin();
+            let waited =
+                tokio::time::timeout(Duration::from_millis(500), ours.read(&mut [0; 8])).await;
+            assert!(waited.is_err(), "it is our turn");
+            drop(working);
+            assert!(ours.read(&mut [0; 8]).await.is_err());
         });
     }
 }

@@ -4,13 +4,12 @@
 //! order of [`METRICS`], every label value escaped. The table is the interface: a golden test holds
 //! its names, types and help, and the documentation is made from it.
 
-use std::fmt::Write;
-
+use super::exposition::{Family, push_all};
 use super::view;
 use crate::breaker::Totals;
 use crate::breaker::circuit::{Move, State};
 use crate::clock::Now;
-use crate::stats::{Connections, Count, Process, Retries, ServiceTally, Tally, TargetTally};
+use crate::stats::{Bound, Connections, Count, Process, Retries, ServiceTally, Tally, TargetTally};
 use crate::table::Guard;
 
 /// Where the numbers of one scrape are.
@@ -34,6 +33,8 @@ pub struct Scrape<'a> {
     pub last_reload_success: u64,
     /// Log lines that found the queue full.
     pub log_lines_dropped: u64,
+    /// Lines of the access log that were not written.
+    pub access_dropped: u64,
     /// Notices of the cores that found the queue full.
     pub events_dropped: u64,
     /// The driver the workers run on.
@@ -76,12 +77,6 @@ pub enum Kind {
     Gauge,
 }
 
-/// Takes the samples of one metric.
-struct Family<'o> {
-    name: &'static str,
-    out: &'o mut String,
-}
-
 /// Every metric, in the order of the text.
 pub const METRICS: &[Metric] = &[
     counter(
@@ -94,6 +89,11 @@ pub const METRICS: &[Metric] = &[
         "Connections accepted from clients.",
         |scrape, family| family.count(scrape, Count::Accepted),
     ),
+    counter(
+        "fusebox_connections_evicted_total",
+        "Connections of clients at rest that were closed to make room for others.",
+        |scrape, family| family.count(scrape, Count::Evicted),
+    ),
     gauge("fusebox_connections_open", "Connections of clients that are open.", |scrape, family| {
         let accepted = scrape.process.total(Count::Accepted);
         family.sample(&[], accepted.saturating_sub(scrape.process.total(Count::Closed)));
@@ -102,6 +102,15 @@ pub const METRICS: &[Metric] = &[
         "fusebox_bad_requests_total",
         "Requests that broke a rule of HTTP or a limit.",
         |scrape, family| family.count(scrape, Count::BadRequest),
+    ),
+    counter(
+        "fusebox_limit_hits_total",
+        "How often a timeout or limit cut short, refused or closed something, by its key.",
+        |scrape, family| {
+            for bound in Bound::ALL {
+                family.sample(&[("limit", bound.key())], scrape.process.bounds(bound));
+            }
+        },
     ),
     counter("fusebox_not_found_total", "Requests whose path no route serves.", |scrape, family| {
         family.count(scrape, Count::NotFound)
@@ -234,6 +243,11 @@ pub const METRICS: &[Metric] = &[
         |scrape, family| family.sample(&[], scrape.log_lines_dropped),
     ),
     counter(
+        "fusebox_access_dropped_total",
+        "Lines of the access log dropped because a ring was full or nothing could be written.",
+        |scrape, family| family.sample(&[], scrape.access_dropped),
+    ),
+    counter(
         "fusebox_events_dropped_total",
         "Breaker events dropped because the queue of the control plane was full.",
         |scrape, family| family.sample(&[], scrape.events_dropped),
@@ -307,19 +321,6 @@ fn breaker_outcomes(scrape: &Scrape<'_>, family: &mut Family<'_>) {
 }
 
 impl Family<'_> {
-    fn sample(&mut self, labels: &[(&str, &str)], value: u64) {
-        self.out.push_str(self.name);
-        for (nth, (label, text)) in labels.iter().enumerate() {
-            self.out.push(if nth == 0 { '{' } else { ',' });
-            push_all(self.out, &[label, "=\""]);
-            push_escaped(self.out, text);
-            self.out.push('"');
-        }
-        let end = if labels.is_empty() { "" } else { "}" };
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.out, "{end} {value}");
-    }
-
     fn count(&mut self, scrape: &Scrape<'_>, count: Count) {
         self.sample(&[], scrape.process.total(count));
     }
@@ -351,23 +352,6 @@ impl Family<'_> {
     fn per_service(&mut self, scrape: &Scrape<'_>, slot: Retries) {
         for (name, tally) in &scrape.services {
             self.sample(&[("service", name)], tally.sum(slot as usize));
-        }
-    }
-}
-
-fn push_all(out: &mut String, parts: &[&str]) {
-    for part in parts {
-        out.push_str(part);
-    }
-}
-
-fn push_escaped(out: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            _ => out.push(c),
         }
     }
 }
@@ -413,6 +397,9 @@ mod tests {
         for count in Count::ALL {
             (0..=Count::ALL.len() - count as usize).for_each(|_| process.count(&core, count));
         }
+        for (nth, bound) in (1..).zip(Bound::ALL) {
+            process.bounded(&core, bound, nth);
+        }
         let tally = Tally::new(1);
         tally.finished(&core, 200);
         tally.finished(&core, 503);
@@ -435,12 +422,18 @@ mod tests {
             generation: 3,
             last_reload_success: 1,
             log_lines_dropped: 0,
+            access_dropped: 6,
             events_dropped: 0,
             driver: "io_uring",
             version: "0.0.0",
             now,
         };
-        assert_eq!(text(&scrape), include_str!("metrics.golden"));
+        let text = text(&scrape);
+        if std::env::var_os("UPDATE").is_some() {
+            let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/control/metrics.golden");
+            std::fs::write(golden, &text).unwrap();
+        }
+        assert_eq!(text, include_str!("metrics.golden"));
     }
 
     #[test]

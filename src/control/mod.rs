@@ -2,14 +2,15 @@
 //!
 //! Enters: a checked configuration, signals, calls of the admin API, notices of the cores. Leaves:
 //! a running process, reloads, log lines, and in the end an exit after a drain. Owns the order of a
-//! start: signals, admin address (a start that fails there has accepted nobody), names, table,
-//! workers, admin API.
+//! start: signals, admin address (a start that fails there has accepted nobody), names, table, the
+//! access log's file, workers, admin API.
 //!
 //! The data plane never waits for anything here.
 
 pub mod admin;
 mod door;
 pub mod events;
+mod exposition;
 pub mod metrics;
 pub mod names;
 pub mod plane;
@@ -28,15 +29,16 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 
+use crate::access::{Rings, Sink, Writer};
 use crate::breaker::registry::Registry;
 use crate::clock;
-use crate::config::{Admin, Config, Workers};
+use crate::config::{self, Admin, Config, Workers};
 use crate::stats::{Process, Tallies};
 use crate::table::live::Live;
 use crate::worker::{Crew, Plan};
 
 use admin::Token;
-use door::Door;
+use door::{Door, Work};
 use events::{Event, Handlers};
 use names::Names;
 use plane::{Order, Parts, Plane};
@@ -75,7 +77,9 @@ pub fn run(config: Config, source: Source, report: &str) -> Result<Infallible, S
     let ended = runtime.block_on(async {
         let running = start(config, source).await?;
         running.announce(report);
+        let plane = Arc::clone(running.plane());
         running.serve_until_signal().await;
+        plane.access.flush();
         Ok(())
     });
     crate::log::flush();
@@ -124,6 +128,8 @@ async fn start_with(
     let process = Arc::new(Process::new(cores));
     let events_dropped = Arc::new(AtomicU64::new(0));
     let (report, notices) = events::queue(Arc::clone(&events_dropped));
+    let rings = Arc::new(Rings::new(cores));
+    let access = open_access(&config.log, Arc::clone(&rings))?;
     let crew = Crew::start(&Plan {
         listen: config.listen.clone(),
         workers: cores,
@@ -131,6 +137,7 @@ async fn start_with(
         live: Arc::clone(&live),
         process: Arc::clone(&process),
         report,
+        access: rings,
     })?;
 
     let (sender, orders) = mpsc::unbounded_channel();
@@ -144,6 +151,7 @@ async fn start_with(
         orders: sender,
         events_dropped,
         handlers,
+        access,
     });
     signals.obey(&plane);
     tokio::spawn(names::keep(Arc::clone(&plane.names), plane.orders.clone()));
@@ -153,12 +161,21 @@ async fn start_with(
     if let Some((door, _, asked)) = door {
         token = asked;
         let router = admin::router(Arc::clone(&plane), token.clone());
-        tokio::spawn(async move { axum::serve(door, router).await });
+        let service = router.into_make_service_with_connect_info::<Work>();
+        tokio::spawn(async move { axum::serve(door, service).await });
     }
     let ports = Ports::new(&config.listen, crew.addresses());
     let tallies = compiled.tallies;
     let reloader = Reloader { plane, crew, source, config, tallies, token, ports };
     Ok(Running { reloader, orders, admin_address, began })
+}
+
+/// Starts the thread that writes the access log.
+fn open_access(log: &config::Log, rings: Arc<Rings>) -> Result<Writer, StartError> {
+    let unwritable = |error| format!("{}; {}", reload::unwritable(log, &error), reload::WRITABLE);
+    let sink = Sink::open(log).map_err(|error| StartError(unwritable(error)))?;
+    Writer::start(rings, sink)
+        .map_err(|error| StartError(format!("cannot start the access log: {error}")))
 }
 
 async fn bind_admin(

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use super::events::{Event, Handlers};
 use super::names::Names;
 use super::reload::Verdict;
+use crate::access::Writer;
 use crate::breaker::registry::Registry;
 use crate::stats::Process;
 use crate::table::Moved;
@@ -38,6 +39,8 @@ pub struct Plane {
     /// Takes orders for the main task. Unbounded: a caller of the admin API gives one and waits,
     /// and pending signals of one kind are one.
     pub orders: mpsc::UnboundedSender<Order>,
+    /// Writes the access log.
+    pub access: Writer,
     /// Sends every transition to whoever subscribed.
     pub events: broadcast::Sender<Arc<Event>>,
     events_dropped: Arc<AtomicU64>,
@@ -77,6 +80,8 @@ pub struct Parts {
     pub events_dropped: Arc<AtomicU64>,
     /// The handlers of the first table.
     pub handlers: Handlers,
+    /// See [`Plane::access`].
+    pub access: Writer,
 }
 
 impl Plane {
@@ -90,6 +95,7 @@ impl Plane {
             process: parts.process,
             driver: parts.driver,
             orders: parts.orders,
+            access: parts.access,
             events: broadcast::Sender::new(EVENTS_MAX),
             events_dropped: parts.events_dropped,
             handlers: Mutex::new(Arc::new(parts.handlers)),

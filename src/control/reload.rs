@@ -20,6 +20,7 @@ use super::plane::Plane;
 use super::ports::Ports;
 use super::secrets;
 use super::source::Source;
+use crate::access::Sink;
 use crate::breaker::registry::{Draft, Registry};
 use crate::clock;
 use crate::config::{self, Code, Colour, Complaint, Config};
@@ -107,7 +108,8 @@ impl Reloader {
 
     async fn attempt(&mut self) -> Result<Verdict, Refused> {
         let begun = clock::now();
-        let Wanted { config, token, text, warnings } = Wanted::read(&self.source, &self.config)?;
+        let Wanted { config, token, sink, text, warnings } =
+            Wanted::read(&self.source, &self.config)?;
         let name = self.source.to_string();
         let moved = self.plane.names.resolve(&config).await;
         self.crew.lead(&moved.into());
@@ -124,6 +126,7 @@ impl Reloader {
         self.crew.refresh();
         self.tallies = compiled.tallies;
         crate::log::set_level(config.log.level);
+        self.plane.access.change(sink);
         self.token.replace(token);
         self.config = config;
 
@@ -165,6 +168,8 @@ impl Reloader {
 struct Wanted {
     config: Config,
     token: Option<String>,
+    /// The access log, opened anew: its file may have been rotated.
+    sink: Sink,
     text: String,
     warnings: Vec<Complaint>,
 }
@@ -182,8 +187,15 @@ impl Wanted {
         }
         let secret = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
         let token = secret.map(|secret| secrets::reveal("admin.token", secret)).transpose();
-        let token = token.map_err(|why| Refused::without_token(&name, &text, why))?;
-        Ok(Self { config, token, text, warnings })
+        let token = token.map_err(|why| {
+            let remedy = "put the secret there, or name the place where it is";
+            Refused::at(&name, &text, (Code::Missing, "/admin/token"), why, remedy)
+        })?;
+        let sink = Sink::open(&config.log).map_err(|error| {
+            let why = unwritable(&config.log, &error);
+            Refused::at(&name, &text, (Code::OutOfRange, "/log/file"), why, WRITABLE)
+        })?;
+        Ok(Self { config, token, sink, text, warnings })
     }
 }
 
@@ -254,6 +266,15 @@ fn fixed_at_start(running: &Config, wanted: &Config) -> Vec<&'static str> {
     keys
 }
 
+/// What the system says of the file of the access log.
+pub(super) fn unwritable(log: &config::Log, error: &std::io::Error) -> String {
+    let file = log.file.as_deref().unwrap_or(std::path::Path::new("")).display();
+    format!("cannot write the access log to {file}: {error}")
+}
+
+/// What to do about it.
+pub(super) const WRITABLE: &str = "name a file that this process may append to in `log.file`";
+
 /// Complaints for people; nothing where there are none.
 #[must_use]
 pub fn report(name: &str, text: &str, complaints: &[Complaint], colour: Colour) -> String {
@@ -297,10 +318,16 @@ impl Refused {
         Self { error, ..Self::complaining(name, text, &complaints) }
     }
 
-    fn without_token(name: &str, text: &str, why: String) -> Self {
-        let remedy = "put the secret there, or name the place where it is";
-        let found = [("/admin/token".to_owned(), why.clone(), remedy.to_owned())];
-        let complaints = config::complaints_at(text, Code::Missing, &found);
+    /// For what the system says of the value at `pointer`.
+    fn at(
+        name: &str,
+        text: &str,
+        (code, pointer): (Code, &str),
+        why: String,
+        remedy: &str,
+    ) -> Self {
+        let found = [(pointer.to_owned(), why.clone(), remedy.to_owned())];
+        let complaints = config::complaints_at(text, code, &found);
         Self { error: why, ..Self::complaining(name, text, &complaints) }
     }
 }

@@ -128,6 +128,7 @@ pub(super) mod tests {
     use super::super::names::Names;
     use super::super::plane::{Order, Parts, Plane};
     use super::*;
+    use crate::access::{Rings, Sink, Writer};
     use crate::breaker::memory::Memory;
     use crate::breaker::outcome::Ending;
     use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
@@ -153,6 +154,8 @@ pub(super) mod tests {
             orders,
             events_dropped: Arc::default(),
             handlers: Handlers::of_config(config),
+            access: Writer::start(Arc::new(Rings::new(1)), Sink::open(&config.log).unwrap())
+                .unwrap(),
         });
         (plane, receiver)
     }

@@ -71,6 +71,8 @@ fn configuration(users: &Origin, orders: &Origin) -> Result<Config, StartError> 
     let text = json!({
         "listen": "127.0.0.1:0",
         "admin": { "listen": "127.0.0.1:0" },
+        // The board tells what happens.
+        "log": { "access": "off" },
         "http": {
             "circuitBreaker": { "maxErrors": 5, "duration": "5 seconds" },
             "routes": {

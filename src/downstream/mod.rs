@@ -22,7 +22,7 @@ use crate::rt::buffer::Buf;
 use crate::rt::deadline::{Cut, Why};
 use crate::rt::nest::Nest;
 use crate::rt::stream::{Heard, Stream};
-use crate::stats::Count;
+use crate::stats::{Bound, Count};
 
 /// What a client may still send after our last answer before the connection is cut.
 const LINGER_BYTES: usize = 64 * 1024;
@@ -38,24 +38,47 @@ const BUSY: u32 = 64;
 
 /// Serves one connection to its end. A panic ends this connection and no other.
 pub fn serve(stream: Stream, peer: SocketAddr, means: Rc<Means>) -> impl Future<Output = ()> {
-    means.process.count(&means.core, Count::Accepted);
     let mut client = Client::new(stream, peer, clock::now());
     // Captured, not passed on: an argument of an async function lies in its future twice.
     async move {
         let served = AssertUnwindSafe(connection(&mut client, &means)).catch_unwind().await;
-        drop(client);
         if served.is_err() {
             means.process.count(&means.core, Count::Panicked);
         }
-        means.process.count(&means.core, Count::Closed);
+    }
+}
+
+/// A connection's place among those that are open.
+struct Place<'m>(&'m Means);
+
+impl<'m> Place<'m> {
+    fn take(means: &'m Means) -> Self {
+        means.process.count(&means.core, Count::Accepted);
+        Self(means)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.process.count(&self.0.core, Count::Closed);
     }
 }
 
 async fn connection(client: &mut Client, means: &Means) {
-    let mut last = if means.is_full() { Some(Next::Close) } else { None };
-    if last.is_some() {
-        Nest::new(|| turn_away(client, means)).await;
+    let place = Place::take(means);
+    // Whoever rests longest makes room; a client that is answered is not sent away for a new one.
+    if let Some(bound) = means.crowded(client.stream.number())
+        && !means.make_room(client.seen)
+    {
+        Nest::new(|| exchange::no_room(client, means, bound)).await;
+        // It never had one: those who are being sent away do not keep others out.
+        drop(place);
+        if bound != Bound::Files {
+            Nest::new(|| linger(client)).await;
+        }
+        return;
     }
+    let mut last = None;
     while last.is_none() {
         match request(client, means).await {
             Some(Next::Again) => {}
@@ -69,14 +92,6 @@ async fn connection(client: &mut Client, means: &Means) {
         Some(Next::Tunnel(tunnel)) => Box::pin(tunnel.run(client, means)).await,
         _ => Nest::new(|| linger(client)).await,
     }
-}
-
-/// Answers a connection that has no place here.
-async fn turn_away(client: &mut Client, means: &Means) {
-    let view = means.view();
-    client.refuse_all();
-    let limit = view.table.timeouts.header;
-    client.answer(means, &view.table.answers.no_room, None, limit).await;
 }
 
 /// Waits for one request and runs it. `None`: the client has no more.
@@ -104,9 +119,13 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
         if hear(client, began).await != Heard::Bytes {
             return match client.stream.deadline.fired() {
                 Some(Why::Head) if began.is_some() => {
-                    Some(Nest::new(|| too_slow(client, means)).await)
+                    Some(Nest::new(|| exchange::too_slow(client, means)).await)
                 }
-                _ => None,
+                Some(why) => {
+                    silent(means, why);
+                    None
+                }
+                None => None,
             };
         }
     }
@@ -141,9 +160,7 @@ async fn hear(client: &mut Client, began: Option<Now>) -> Heard {
 /// Waits without a buffer, beyond what holds the part of a head that has come.
 async fn rest(client: &mut Client) {
     client.buf = client.buf.tight();
-    client.stream.deadline.begin_rest();
     client.stream.readable().await;
-    client.stream.deadline.end_rest();
 }
 
 /// Sets the deadline of the next read: for the rest of a head from its first byte, for the first
@@ -181,15 +198,22 @@ fn with_room(buf: &mut Buf) -> Buf {
     buf
 }
 
-/// RFC 9110 §15.5.9: the client began a head and did not end it.
-async fn too_slow(client: &mut Client, means: &Means) -> Next {
-    let view = means.view();
-    means.process.count(&means.core, Count::BadRequest);
-    client.refuse_all();
-    client.seen = clock::now();
-    client
-        .answer(means, &view.table.answers.request_timeout, None, view.table.timeouts.header)
-        .await
+/// Counts what a connection that said nothing is closed for.
+#[cold]
+fn silent(means: &Means, why: Why) {
+    match why {
+        Why::Fresh => means.process.bounded(&means.core, Bound::Header, 1),
+        Why::Idle => means.process.bounded(&means.core, Bound::Idle, 1),
+        Why::Evicted => means.process.count(&means.core, Count::Evicted),
+        Why::Head
+        | Why::Client
+        | Why::Silent
+        | Why::Exchange
+        | Why::Tunnel
+        | Why::Linger
+        | Why::Drain
+        | Why::Abandoned => {}
+    }
 }
 
 /// Closes a connection so that the client can read our answer: a close with unread bytes would

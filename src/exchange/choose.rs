@@ -23,7 +23,7 @@ use crate::http1::head::{self, Asked, Request};
 use crate::http1::rewrite::{self, Passage, Writer};
 use crate::http1::upgrade::Upgrade;
 use crate::rt::buffer::{Buf, Fit};
-use crate::stats::Count;
+use crate::stats::{Bound, Count};
 use crate::table::matcher::{Captures, Match};
 use crate::table::spelling;
 use crate::table::{Endpoint, Guard, Piece, Route, RouteIx, Service};
@@ -69,6 +69,10 @@ pub(super) struct Refusal<'v> {
     pub(super) route: Option<&'v Route>,
     /// What is counted.
     pub(super) count: Option<Count>,
+    /// The limit that it is over, if it is one.
+    pub(super) bound: Option<Bound>,
+    /// What the access log calls it.
+    pub(super) word: &'static str,
 }
 
 /// Decides on the request whose head lies at the front of the client's buffer.
@@ -84,11 +88,11 @@ pub(super) fn choose<'v>(
     let answers = &view.table.answers;
     let path = head.path.of_bytes(bytes);
     if !spelling::clean(path, view.table.paths) {
-        return Err(Refusal::counted(&answers.bad_request, Count::BadRequest));
+        return Err(Refusal::counted(&answers.bad_request, Count::BadRequest, "malformed"));
     }
     let (fields, telling) = (means.fields.borrow(), &view.table.forwarding.telling);
     if telling.is_loop(&fields, bytes) {
-        return Err(Refusal::counted(&answers.loop_detected, Count::BadRequest));
+        return Err(Refusal::counted(&answers.loop_detected, Count::BadRequest, "loop"));
     }
     let mut captures = Captures::default();
     let ix = find(view, head, bytes, path, &mut captures)?;
@@ -96,8 +100,9 @@ pub(super) fn choose<'v>(
     if let (Framing::Exact(length), Some(max)) = (head.framing, route.body_bytes_max)
         && length > max
     {
-        let refusal = Refusal::counted(&answers.content_too_large, Count::BadRequest);
-        return Err(Refusal { route: Some(route), ..refusal });
+        let (answer, bound) = (&answers.content_too_large, Bound::BodyBytes);
+        let refusal = Refusal::counted(answer, Count::BadRequest, bound.key());
+        return Err(Refusal { route: Some(route), bound: Some(bound), ..refusal });
     }
     let (verdict, guard) = admit(means, view, route, now)?;
     let services = view.table.services_of(route);
@@ -114,12 +119,11 @@ pub(super) fn choose<'v>(
         let whole = limit(service, guard, late, now);
         Call::begin(&core, service, whole, &message, &origin, passage)
     };
-    let no_room = || Refusal { route: Some(route), ..Refusal::plain(&answers.no_room) };
+    let no_room = || Refusal { route: Some(route), ..Refusal::plain(&answers.no_room, "") };
     let mut calls = services.iter().filter_map(call);
     let first = calls.next().ok_or_else(no_room)?;
-    if let (Passage::Relayed, Some(Refused { answer, retry_after_s })) = (passage, first.refused) {
-        let retry_after_s = retry_after_s.map(|seconds| seconds.get().into());
-        return Err(Refusal { answer, retry_after_s, route: Some(route), count: None });
+    if let (Passage::Relayed, Some(refused)) = (passage, first.refused) {
+        return Err(Refusal::open(refused, route));
     }
     let others = calls.collect();
     let method = head.method.of_bytes(bytes);
@@ -158,9 +162,9 @@ fn find<'v>(
         Match::Route(ix) => Ok(ix),
         Match::WrongMethod(which) => {
             let answer = answers.method_not_allowed.get(which).unwrap_or(&answers.not_found);
-            Err(Refusal::counted(answer, Count::WrongMethod))
+            Err(Refusal::counted(answer, Count::WrongMethod, "wrong_method"))
         }
-        Match::NotFound => Err(Refusal::counted(&answers.not_found, Count::NotFound)),
+        Match::NotFound => Err(Refusal::counted(&answers.not_found, Count::NotFound, "no_route")),
     }
 }
 
@@ -189,11 +193,7 @@ fn admit<'v>(
     route: &'v Route,
     now: Now,
 ) -> Result<(Verdict<'v>, Option<&'v Guard>), Refusal<'v>> {
-    balance::admit(means, view, route.breaker, now).map_err(|refused| {
-        let Refused { answer, retry_after_s } = refused;
-        let retry_after_s = retry_after_s.map(|seconds| seconds.get().into());
-        Refusal { answer, retry_after_s, route: Some(route), count: None }
-    })
+    balance::admit(means, view, route.breaker, now).map_err(|refused| Refusal::open(refused, route))
 }
 
 /// The nearer of the service's and the breaker's time limits.
@@ -329,11 +329,18 @@ impl Message<'_> {
 }
 
 impl<'v> Refusal<'v> {
-    const fn plain(answer: &'v Rendered) -> Self {
-        Self { answer, retry_after_s: None, route: None, count: None }
+    const fn plain(answer: &'v Rendered, word: &'static str) -> Self {
+        Self { answer, retry_after_s: None, route: None, count: None, bound: None, word }
     }
 
-    const fn counted(answer: &'v Rendered, count: Count) -> Self {
-        Self { answer, retry_after_s: None, route: None, count: Some(count) }
+    /// A breaker let nothing through.
+    fn open(refused: Refused<'v>, route: &'v Route) -> Self {
+        let Refused { answer, retry_after_s } = refused;
+        let retry_after_s = retry_after_s.map(|seconds| seconds.get().into());
+        Self { retry_after_s, route: Some(route), ..Self::plain(answer, "open") }
+    }
+
+    const fn counted(answer: &'v Rendered, count: Count, word: &'static str) -> Self {
+        Self { count: Some(count), ..Self::plain(answer, word) }
     }
 }

@@ -9,9 +9,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Next;
+use super::account::Account;
 use super::means::Means;
 use super::waiting::Waiting;
 use crate::clock::{self, Now};
+use crate::config::Access;
 use crate::http1::answer::{After, Prefer, Rendered, Send};
 use crate::http1::forwarding::{Address, Word};
 use crate::http1::framing::{Body, Fed, Framing};
@@ -78,6 +80,12 @@ impl Client {
         }
     }
 
+    /// Its address. An IPv4 client of an IPv6 socket is named as what it is.
+    #[must_use]
+    pub const fn peer(&self) -> IpAddr {
+        self.ip.to_canonical()
+    }
+
     /// Whether what it says of those before it is believed. Asked once per table.
     pub(super) fn word(&mut self, table: &Table) -> Word {
         let (generation, word) = self.word;
@@ -89,10 +97,14 @@ impl Client {
         word
     }
 
-    /// Takes the head of a request off the unread bytes.
-    pub(super) fn begin(&mut self, head: &Request) {
-        self.buf.consume(head.len);
+    /// Takes the head of a request off the unread bytes, and opens its account.
+    pub(super) fn begin(&mut self, head: &Request, access: Access) -> Account {
         self.body = Body::new(head.framing);
+        // A head without a body stays where it is until the next one is read.
+        let stays = self.body.is_over() || access == Access::Off;
+        let copy = if stays { None } else { Some(copied(self.buf.filled(), head.len)) };
+        self.buf.consume(head.len);
+        Account::new(self.seen, copy)
     }
 
     /// Passes over the body if it has arrived whole; says whether the next request lies ahead.
@@ -110,15 +122,16 @@ impl Client {
     }
 
     /// The next answer is the last: what the client sends cannot be told apart any more.
-    pub fn refuse_all(&mut self) {
+    pub(super) fn refuse_rest(&mut self) {
         self.manner.persist = Persist::Close;
     }
 
     /// Sends a response of our own. The connection goes on only where the client wants it to and
     /// nothing of its request is unread.
-    pub async fn answer(
+    pub(super) async fn answer(
         &mut self,
         means: &Means,
+        account: &Account,
         answer: &Rendered,
         retry_after_s: Option<u64>,
         limit: Option<std::time::Duration>,
@@ -133,6 +146,7 @@ impl Client {
         };
         let mut out = Buf::sized(answer.len_max());
         let (manner, date) = (self.manner, means.today.line(self.seen));
+        let body = answer.body_len(manner.prefer, manner.send);
         let _ = out.fill(|room| {
             let mut writer = Writer::new(room);
             let put = |bytes: &[u8]| writer.put(bytes);
@@ -144,12 +158,22 @@ impl Client {
         let progress = || waiting.again(clock::now());
         let (sent, _) = self.stream.write_watched(out, progress).await;
         waiting.end();
+        if sent.is_ok() {
+            account.add_sent(body);
+        }
         match sent {
             Ok(()) if goes_on => Next::Again,
             Ok(()) => Next::Close,
             Err(_) => Next::Reset,
         }
     }
+}
+
+/// A copy of the first `len` of `bytes`.
+fn copied(bytes: &[u8], len: usize) -> Buf {
+    let mut copy = Buf::sized(len);
+    let _ = copy.put(bytes.get(..len).unwrap_or_default());
+    copy
 }
 
 /// What lies between a client and its next request.

@@ -13,34 +13,32 @@ use std::io::Write;
 
 use futures_util::future::join_all;
 
+use super::account::Account;
 use super::balance::Refused;
 use super::call::Call;
 use super::choose::{Chosen, Repeat};
 use super::client::Client;
 use super::fault::{Failure, Fault, Sent};
 use super::forward::{self, Fresh};
+use super::gather;
 use super::means::{Means, Verdict, View};
 use super::merge::{Answer, Merged, Part, Reply, Response, merge};
 use super::patience::Patience;
 use super::receive;
 use super::relay::{Done, Rest};
 use super::retry::Again;
-use super::waiting::Waiting;
 use crate::breaker::outcome::Ending;
-use crate::clock::{self, Now};
+use crate::clock;
 use crate::config::Merge;
 use crate::http1::answer::{Length, Rendered, Say, Send};
 use crate::http1::framing::{Body, Fed, Part as Bytes};
 use crate::http1::head::{Asked, Expect, Persist};
-use crate::rt::buffer::{Buf, Class};
-use crate::rt::deadline::{Cut, Watched};
+use crate::rt::buffer::Buf;
+use crate::rt::deadline::Watched;
 use crate::rt::stream::Stream;
-use crate::stats::Count;
+use crate::stats::{Bound, Count};
 use crate::table::Route;
 use crate::upstream::{From, Leased};
-
-/// The largest request body that is sent to several services.
-const REQUEST_MAX: usize = 1024 * 1024;
 
 /// The largest answer of one service that is merged.
 const ANSWER_MAX: usize = 8 * 1024 * 1024;
@@ -48,6 +46,7 @@ const ANSWER_MAX: usize = 8 * 1024 * 1024;
 /// Runs the exchange.
 pub(super) async fn fan_out<'v>(
     client: &mut Client,
+    account: &Account,
     means: &'v Means,
     view: &'v View,
     chosen: &mut Chosen<'v>,
@@ -56,10 +55,10 @@ pub(super) async fn fan_out<'v>(
     // The time that a client takes to send its body is not the services': it ends with theirs.
     let limits = std::iter::once(&chosen.call).chain(&chosen.others);
     let until = limits.filter_map(|call| call.limit).map(|limit| limit.due).min();
-    let body = whole_body(client, chosen.route, until, expect).await?;
+    let body = gather::whole(client, account, chosen.route, until, expect).await?;
     let first = std::iter::once(&mut chosen.call);
     let (route, repeat, stream) = (chosen.route, chosen.repeat, &client.stream);
-    let again = Again { means, view, route, repeat, client: stream };
+    let again = Again { means, view, route, repeat, client: stream, account };
     let (asked, head, verdict) = (chosen.asked, chosen.head.as_ref(), &chosen.verdict);
     let watched = stream.watched();
     let exchange =
@@ -90,14 +89,25 @@ pub(super) async fn fan_out<'v>(
     let conflict;
     let answer = match merged {
         Merged::Response(response) if response.status < 500 || !chosen.route.generic_errors => {
-            return send(client, means, chosen.route, &response).await;
+            return send(client, account, means, chosen.route, &response).await;
         }
-        Merged::Failure(ours) => ours,
+        Merged::Failure(ours) => {
+            let miss = first_miss(&parts, &fetched);
+            if let Some(bound) = miss.bound() {
+                means.process.bounded(&means.core, bound, 1);
+            }
+            account.outcome.set(Some(miss.word()));
+            ours
+        }
         Merged::Conflict(text) if !chosen.route.generic_errors => {
+            account.outcome.set(Some("merge_conflict"));
             conflict = Rendered::new(500, Say::Message(&text), "");
             &conflict
         }
-        Merged::Response(_) | Merged::Conflict(_) => &view.table.answers.internal,
+        Merged::Response(_) | Merged::Conflict(_) => {
+            account.outcome.set(Some("concealed"));
+            &view.table.answers.internal
+        }
     };
     let retry_after_s = match first_miss(&parts, &fetched) {
         Miss::Refused(refused) if std::ptr::eq(refused.answer, answer) => {
@@ -105,7 +115,8 @@ pub(super) async fn fan_out<'v>(
         }
         Miss::Refused(_) | Miss::Fault(_) => None,
     };
-    let next = client.answer(means, answer, retry_after_s, chosen.route.timeouts.body).await;
+    let next =
+        client.answer(means, account, answer, retry_after_s, chosen.route.timeouts.body).await;
     Ok(Done { status: answer.status(), next, rest: Rest::Dirty, at: now })
 }
 
@@ -130,6 +141,21 @@ impl Miss<'_> {
         match self {
             Self::Fault(fault) => fault.ending(),
             Self::Refused(_) => Ending::Refused,
+        }
+    }
+
+    const fn bound(self) -> Option<Bound> {
+        match self {
+            Self::Fault(fault) => fault.bound(),
+            Self::Refused(_) => None,
+        }
+    }
+
+    /// What the access log calls it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Fault(fault) => fault.word(),
+            Self::Refused(_) => "open",
         }
     }
 }
@@ -221,6 +247,7 @@ impl<'v> Exchange<'_, 'v> {
             match self.answer(leased, asked, &patience).await {
                 Err((Fault::Stale, From::Pool)) if self.again.repeat == Repeat::Idempotent => {
                     self.means.process.count(&self.means.core, Count::Retried);
+                    self.again.account.retried();
                 }
                 // Nothing came back on a connection that was fresh: it was not the pool's fault.
                 Err((Fault::Stale, From::Dial)) => return (Err(Fault::CutShort), out),
@@ -317,65 +344,10 @@ async fn read_body(
     }
 }
 
-/// Reads the request's body whole.
-async fn whole_body(
-    client: &mut Client,
-    route: &Route,
-    until: Option<Now>,
-    expect: Expect,
-) -> Result<Vec<u8>, Failure> {
-    let Client { stream, buf, body: framing, seen, .. } = client;
-    let waiting = Waiting::new(stream, route.timeouts.body, until);
-    let max = route
-        .body_bytes_max
-        .map_or(REQUEST_MAX, |max| usize::try_from(max).unwrap_or(usize::MAX).min(REQUEST_MAX));
-    let mut body = Vec::new();
-    let mut invitation = Some(expect).filter(|expect| *expect == Expect::Continue);
-    loop {
-        if !framing.is_over() {
-            let filled = buf.filled();
-            let fed = framing.feed(filled, |part, range| {
-                if part == Bytes::Data {
-                    body.extend_from_slice(filled.get(range).unwrap_or_default());
-                }
-            });
-            match fed {
-                Fed::Bad => return Err(Fault::ClientMalformed.into()),
-                Fed::Done(used) => buf.consume(used),
-                Fed::More => buf.renew(),
-            }
-        }
-        if body.len() > max {
-            return Err(Fault::ClientTooLarge.into());
-        }
-        if framing.is_over() {
-            return Ok(body);
-        }
-        if invitation.take().is_some() {
-            invite(&waiting, *seen).await?;
-        }
-        let mut room = std::mem::replace(buf, Buf::sized(0));
-        room.renew();
-        waiting.begin(clock::now(), Cut::Read);
-        let (read, back) = stream.read(room).await;
-        waiting.end();
-        *buf = back;
-        if !matches!(read, Ok(1..)) {
-            return Err(Fault::of_client(stream).into());
-        }
-    }
-}
-
-/// Lets a client that waits for it send its body: the services are asked when it is whole.
-async fn invite(client: &Waiting<'_>, now: Now) -> Result<(), Fault> {
-    let mut buf = Buf::new(Class::Small);
-    let _ = buf.put(b"HTTP/1.1 100 Continue\r\n\r\n");
-    client.send(buf, now).await.0
-}
-
 /// Sends a merged response.
 async fn send(
     client: &mut Client,
+    account: &Account,
     means: &Means,
     route: &Route,
     response: &Response<'_>,
@@ -391,6 +363,6 @@ async fn send(
         Send::HeadOnly => Length::Untold,
     };
     let rendered = Rendered::from_bytes(status, &lines, &response.body, length);
-    let next = client.answer(means, &rendered, None, route.timeouts.body).await;
+    let next = client.answer(means, account, &rendered, None, route.timeouts.body).await;
     Ok(Done { status, next, rest: Rest::Dirty, at })
 }

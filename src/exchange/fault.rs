@@ -7,9 +7,10 @@
 
 use crate::breaker::outcome::Ending;
 use crate::http1::answer::Rendered;
-use crate::http1::head::RequestFault;
+use crate::http1::head::{RequestFault, ResponseFault};
 use crate::rt::deadline::Why;
 use crate::rt::stream::Stream;
+use crate::stats::Bound;
 use crate::table::{Answers, Table};
 use crate::upstream::LeaseError;
 
@@ -28,8 +29,12 @@ pub(super) enum Fault {
     TimedOut,
     /// The upstream closed or reset before its response ended.
     CutShort,
-    /// The upstream's response was not HTTP/1.1, or over a limit.
+    /// The upstream's response was not HTTP/1.1.
     Malformed,
+    /// Its head had too many bytes.
+    HeadTooLarge,
+    /// Its head had too many fields.
+    TooManyFields,
     /// The upstream answered with this 5xx, and the route keeps such answers to itself.
     Concealed(u16),
     /// The client went away.
@@ -40,7 +45,9 @@ pub(super) enum Fault {
     ClientMalformed,
     /// The client's body was over the limit.
     ClientTooLarge,
-    /// We had no place for the exchange.
+    /// As many connections to the target are in use as may be.
+    Full,
+    /// We had no descriptor, port or memory for the exchange.
     NoRoom,
 }
 
@@ -73,7 +80,18 @@ impl From<LeaseError> for Fault {
         match error {
             LeaseError::Unreachable => Self::Unreachable,
             LeaseError::TimedOut => Self::ConnectTimeout,
+            LeaseError::Full => Self::Full,
             LeaseError::NoRoom => Self::NoRoom,
+        }
+    }
+}
+
+impl From<ResponseFault> for Fault {
+    fn from(fault: ResponseFault) -> Self {
+        match fault {
+            ResponseFault::Malformed => Self::Malformed,
+            ResponseFault::HeadTooLarge => Self::HeadTooLarge,
+            ResponseFault::TooManyFields => Self::TooManyFields,
         }
     }
 }
@@ -106,12 +124,12 @@ impl Fault {
             Self::ConnectTimeout => Ending::ConnectTimeout,
             Self::Silent => Ending::Silent,
             Self::TimedOut => Ending::TimedOut,
-            Self::Malformed => Ending::Malformed,
+            Self::Malformed | Self::HeadTooLarge | Self::TooManyFields => Ending::Malformed,
             Self::Concealed(status) => Ending::Answered(status),
             Self::ClientGone => Ending::ClientGone,
             Self::ClientStalled => Ending::ClientStalled,
             Self::ClientMalformed | Self::ClientTooLarge => Ending::ClientFault,
-            Self::NoRoom => Ending::NoRoom,
+            Self::Full | Self::NoRoom => Ending::NoRoom,
         }
     }
 
@@ -124,9 +142,12 @@ impl Fault {
     ) -> Option<&'v Rendered> {
         let answers = &table.answers;
         Some(match self {
-            Self::Stale | Self::Unreachable | Self::CutShort | Self::Malformed => {
-                &answers.bad_gateway
-            }
+            Self::Stale
+            | Self::Unreachable
+            | Self::CutShort
+            | Self::Malformed
+            | Self::HeadTooLarge
+            | Self::TooManyFields => &answers.bad_gateway,
             Self::ConnectTimeout | Self::Silent => &answers.gateway_timeout,
             Self::TimedOut => limit.unwrap_or(&answers.gateway_timeout),
             Self::Concealed(_) => &answers.internal,
@@ -134,20 +155,79 @@ impl Fault {
             Self::ClientStalled => &answers.request_timeout,
             Self::ClientMalformed => &answers.bad_request,
             Self::ClientTooLarge => &answers.content_too_large,
-            Self::NoRoom => &answers.no_room,
+            Self::Full | Self::NoRoom => &answers.no_room,
         })
+    }
+
+    /// The timeout or limit that it went over, if it was one.
+    pub(super) const fn bound(self) -> Option<Bound> {
+        Some(match self {
+            Self::ConnectTimeout => Bound::Connect,
+            Self::Silent => Bound::Response,
+            Self::TimedOut => Bound::Exchange,
+            Self::HeadTooLarge => Bound::ResponseHeaderBytes,
+            Self::TooManyFields => Bound::ResponseHeaders,
+            Self::ClientStalled => Bound::Body,
+            Self::ClientTooLarge => Bound::BodyBytes,
+            Self::Full => Bound::UpstreamConnections,
+            Self::NoRoom => Bound::Files,
+            Self::Stale
+            | Self::Unreachable
+            | Self::CutShort
+            | Self::Malformed
+            | Self::Concealed(_)
+            | Self::ClientGone
+            | Self::ClientMalformed => return None,
+        })
+    }
+
+    /// What the access log calls it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Stale | Self::CutShort => "upstream_cut",
+            Self::Unreachable => "upstream_unreachable",
+            Self::Malformed => "upstream_malformed",
+            Self::Concealed(_) => "concealed",
+            Self::ClientGone => "client_gone",
+            Self::ClientMalformed => "malformed",
+            Self::ConnectTimeout
+            | Self::Silent
+            | Self::TimedOut
+            | Self::HeadTooLarge
+            | Self::TooManyFields
+            | Self::ClientStalled
+            | Self::ClientTooLarge
+            | Self::Full
+            | Self::NoRoom => match self.bound() {
+                Some(bound) => bound.key(),
+                None => "",
+            },
+        }
+    }
+}
+
+/// The limit that a refused head is over, if it is one.
+pub(super) const fn head_bound(fault: RequestFault) -> Option<Bound> {
+    match fault {
+        RequestFault::UriTooLong => Some(Bound::Uri),
+        RequestFault::HeadTooLarge => Some(Bound::HeaderBytes),
+        RequestFault::TooManyFields => Some(Bound::Headers),
+        RequestFault::Malformed
+        | RequestFault::Connect
+        | RequestFault::UnknownExpectation
+        | RequestFault::UnknownCoding
+        | RequestFault::UnknownVersion => None,
     }
 }
 
 /// What a client whose head is refused is sent.
-#[must_use]
-pub const fn head_answer(answers: &Answers, fault: RequestFault) -> &Rendered {
+pub(super) const fn head_answer(answers: &Answers, fault: RequestFault) -> &Rendered {
     match fault {
         RequestFault::Malformed => &answers.bad_request,
         RequestFault::Connect => &answers.connect_refused,
         RequestFault::UriTooLong => &answers.uri_too_long,
         RequestFault::UnknownExpectation => &answers.expectation_failed,
-        RequestFault::HeadTooLarge => &answers.head_too_large,
+        RequestFault::HeadTooLarge | RequestFault::TooManyFields => &answers.head_too_large,
         RequestFault::UnknownCoding => &answers.not_implemented,
         RequestFault::UnknownVersion => &answers.version_not_supported,
     }

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use futures_util::future::join;
 
 use super::Next;
+use super::account::Account;
 use super::call::Call;
 use super::choose::{Chosen, Repeat};
 use super::client::{Client, Manner};
@@ -39,6 +40,7 @@ use crate::upstream::{self, From, Leased};
 /// Runs the exchange.
 pub(super) async fn forward<'v>(
     client: &mut Client,
+    account: &Account,
     means: &'v Means,
     view: &'v View,
     chosen: &mut Chosen<'v>,
@@ -47,38 +49,34 @@ pub(super) async fn forward<'v>(
     let Client { stream, buf, body, seen, manner, .. } = client;
     let (now, route) = (*seen, chosen.route);
     let mut out = std::mem::replace(&mut chosen.call.out, Buf::sized(0));
-    let trailers = Trailers::default();
-    let mut upload = Upload { body, buf, allowance: route.body_bytes_max, expect, trailers };
+    let (trailers, allowance) = (Trailers::default(), route.body_bytes_max);
+    let mut upload = Upload { body, buf, allowance, expect, trailers, account };
     upload.prefix(&mut out)?;
-    let client = Waiting::new(stream, route.timeouts.body, None);
-    let whole = upload.body.is_over();
+    let (client, whole) = (Waiting::new(stream, route.timeouts.body, None), upload.body.is_over());
     let repeat = if whole { chosen.repeat } else { Repeat::Never };
-    let again = Again { means, view, route, repeat, client: client.stream() };
+    let again = Again { means, view, route, repeat, client: client.stream(), account };
     let mut fresh = Fresh::No;
     loop {
         let leased = match lease(means, route, &chosen.call, now, fresh).await {
             Ok(leased) => leased,
-            Err(fault) => {
-                if again.after(&mut chosen.call, &chosen.verdict, fault, Sent::Nothing) {
-                    out = again.readdressed(&mut chosen.call, out, chosen.head.as_ref())?;
-                    fresh = Fresh::Yes;
-                    continue;
-                }
-                return Err(fault.into());
+            Err(fault) if again.after(&mut chosen.call, &chosen.verdict, fault, Sent::Nothing) => {
+                out = again.readdressed(&mut chosen.call, out, chosen.head.as_ref())?;
+                fresh = Fresh::Yes;
+                continue;
             }
+            Err(fault) => return Err(fault.into()),
         };
         let patience = patience(route, &chosen.call, &client);
         let from = leased.from;
         let request = Cell::new(if whole { Progress::Whole } else { Progress::Running });
         if let Some(stream) = leased.stream() {
-            // Connecting took time of its own, which is not the upstream's silence.
-            patience.arm(stream, if from == From::Dial { clock::now() } else { now });
+            patience.arm(stream, asked(account, from, now));
             // A peer that closes while it is written to may have answered before: reading tells.
             (_, out) = stream.write(out).await;
         }
         let offered = offered(chosen.upgrade, &out);
         let (client, request, again) = (&client, &request, &again);
-        let exchange = Exchange { means, view, client, patience, request, offered, again };
+        let exchange = Exchange { means, view, client, patience, request, offered, again, account };
         let relayed = if whole {
             exchange.response(*manner, Line::Own(leased), chosen).await
         } else {
@@ -99,6 +97,7 @@ pub(super) async fn forward<'v>(
                 if from == From::Pool && repeat == Repeat::Idempotent =>
             {
                 means.process.count(&means.core, Count::Retried);
+                account.retried();
                 continue;
             }
             Err(Failure { fault, sent }) => {
@@ -122,11 +121,23 @@ fn patience<'v>(route: &Route, call: &Call<'v>, client: &Waiting<'_>) -> Patienc
     Patience { silence, limit: call.limit, client: client.stream().watched() }
 }
 
-/// The protocols that the request asks to go on in.
-fn offered(upgrade: Upgrade, request: &Buf) -> &[u8] {
+/// Notes when an attempt begins, and returns it.
+fn asked(account: &Account, from: From, now: Now) -> Now {
+    let mut at = now;
+    if from == From::Dial {
+        // Connecting took time of its own, which is not the upstream's silence.
+        at = clock::now();
+        account.dialled.set(at);
+    }
+    account.asked.set(at);
+    at
+}
+
+/// The protocols that a request asks to go on in.
+fn offered(upgrade: Upgrade, out: &Buf) -> &[u8] {
     match upgrade {
         Upgrade::No => &[],
-        Upgrade::Asked => upgrade::offered(request.filled()),
+        Upgrade::Asked => upgrade::offered(out.filled()),
     }
 }
 
@@ -182,6 +193,7 @@ struct Exchange<'a, 'v> {
     /// The protocols that the request asks to go on in.
     offered: &'a [u8],
     again: &'a Again<'a, 'v>,
+    account: &'a Account,
 }
 
 impl<'v> Exchange<'_, 'v> {
@@ -247,6 +259,7 @@ impl<'v> Exchange<'_, 'v> {
         let (means, view, patience) = (self.means, self.view, &self.patience);
         let received =
             receive::head(means, view, stream, asked, self.offered, patience, audience).await?;
+        self.account.answered.set(received.at);
         let status = received.head.status;
         if status == 101 {
             return self.switch(received, line, chosen).map(Some);
@@ -268,6 +281,7 @@ impl<'v> Exchange<'_, 'v> {
             verdict: &mut chosen.verdict,
             attempt: &mut chosen.call.verdict,
             request: self.request,
+            account: self.account,
         };
         relay.run(received).await.map(Some)
     }

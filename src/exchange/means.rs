@@ -7,12 +7,14 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::retry::Budget;
 use super::today::Today;
+use crate::access::Rings;
 use crate::breaker::outcome::Ending;
 use crate::breaker::ticket::Ticket;
 use crate::breaker::{Core, Transition};
@@ -21,7 +23,7 @@ use crate::config::Timeouts;
 use crate::http1::field::Fields;
 use crate::rt::buffer::LARGE;
 use crate::rt::deadline::Wheel;
-use crate::stats::Process;
+use crate::stats::{Bound, Process};
 use crate::table::live::Reader;
 use crate::table::{BreakerIx, Moved, Notice, Report, Service, Table};
 use crate::upstream::Dialling;
@@ -41,6 +43,8 @@ pub struct Means {
     pub process: Arc<Process>,
     /// This core's dice.
     pub(super) dice: Dice,
+    /// Takes lines about requests.
+    pub(super) access: Arc<Rings>,
     /// Field spans of the head that is being read: filled and used without a wait in between.
     pub(super) fields: RefCell<Fields>,
     /// Where a response's head is rewritten before it takes the old one's place.
@@ -53,6 +57,7 @@ pub struct Means {
     cores: usize,
     /// Downstream connections of the process where the config names no number.
     connections_max: u64,
+    files_max: RawFd,
     report: Report,
     draining: Cell<bool>,
 }
@@ -73,6 +78,10 @@ pub struct Parts {
     pub report: Report,
     /// Downstream connections of the process where the config names no number.
     pub connections_max: u64,
+    /// Descriptors from this number on are the control plane's.
+    pub files_max: RawFd,
+    /// Takes lines about requests.
+    pub access: Arc<Rings>,
 }
 
 /// A table with what this core keeps for it.
@@ -111,7 +120,7 @@ impl Means {
     /// The means of one core.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { core, cores, wheel, process, reader, report, connections_max } = parts;
+        let Parts { core, cores, wheel, process, reader, report, .. } = parts;
         let core_index = core.index();
         let pools = Pools::default();
         let table = reader.first();
@@ -129,18 +138,42 @@ impl Means {
             view: RefCell::new(view),
             pools,
             cores,
-            connections_max,
+            connections_max: parts.connections_max,
+            files_max: parts.files_max,
+            access: parts.access,
             report,
             draining: Cell::new(false),
         }
     }
 
-    /// Whether the process has more downstream connections than it may.
+    /// The limit that a new connection with descriptor `file` is over, if it is over one.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub fn crowded(&self, file: RawFd) -> Option<Bound> {
+        let (process, core) = self.connections_max();
+        if self.process.open() > process || self.process.open_here(&self.core) > core {
+            Some(Bound::Connections)
+        } else if file >= self.files_max {
+            Some(Bound::Files)
+        } else {
+            None
+        }
+    }
+
+    /// Closes the connection of this core that has been at rest for longest; whether there was one.
+    #[cold]
+    #[must_use]
+    pub fn make_room(&self, now: Now) -> bool {
+        self.wheel.evict(now)
+    }
+
+    /// Downstream connections of the process, and of this core: a quarter more than its share, and
+    /// a few for the chance that spreads them, so that a core alone cannot be filled with all.
+    fn connections_max(&self) -> (u64, u64) {
+        const FEW: u64 = 32;
         let configured = self.view.borrow().table.limits.connections;
         let max = configured.map_or(self.connections_max, |max| max.get() as u64);
-        self.process.open() > max
+        let share = max.div_ceil(self.cores.max(1) as u64);
+        (max, max.min(share.saturating_add(share / 4).saturating_add(FEW)))
     }
 
     /// The view a request runs on from beginning to end.
@@ -180,9 +213,19 @@ impl Means {
         self.draining.get()
     }
 
-    /// Closes upstream connections that have been idle for too long.
+    /// Closes upstream connections that have been idle for too long; and where clients take more
+    /// than three quarters of the room, theirs that have been so for a quarter of their time.
     pub fn sweep(&self, now: Now) {
-        self.pools.sweep(&self.core, now);
+        let swept = self.pools.sweep(&self.core, now);
+        self.process.bounded(&self.core, Bound::UpstreamIdle, swept.aged);
+        self.process.bounded(&self.core, Bound::UpstreamIdles, swept.beyond);
+        let (process, core) = self.connections_max();
+        let dense = |open: u64, max: u64| open > max - max / 4;
+        if (dense(self.process.open(), process) || dense(self.process.open_here(&self.core), core))
+            && let Some(idle) = self.timeouts().idle
+        {
+            self.wheel.cut_resting(now.after(idle - idle / 4));
+        }
     }
 
     /// Names lead elsewhere from now on.
@@ -191,8 +234,8 @@ impl Means {
     }
 
     pub(super) fn dialling(&self, connect: Option<Duration>) -> Dialling<'_> {
-        let Self { core, dice, wheel, process, .. } = self;
-        Dialling { core, dice, wheel, process, connect }
+        let Self { core, dice, wheel, process, files_max, .. } = self;
+        Dialling { core, dice, wheel, process, connect, files_max: *files_max }
     }
 
     #[cold]

@@ -93,7 +93,7 @@ pub(super) async fn head(
             let passed = {
                 let mut fields = means.fields.borrow_mut();
                 match head::response(buf.filled(), &bounds, asked, &mut fields) {
-                    Err(head::ResponseFault) => return Err(Fault::Malformed),
+                    Err(fault) => return Err(fault.into()),
                     Ok(Some(head)) if head.status >= 200 => return Ok(Received { head, buf, at }),
                     Ok(Some(head)) if head.status == 101 => {
                         let bytes = buf.filled();
@@ -137,5 +137,5 @@ pub(super) async fn head(
 fn larger(buf: &Buf) -> Result<Buf, Fault> {
     let mut large = Buf::with_room(Class::Large, FRONT);
     let grown = large.room() > buf.len() && large.put(buf.filled()) == Fit::Whole;
-    if grown { Ok(large) } else { Err(Fault::Malformed) }
+    if grown { Ok(large) } else { Err(Fault::HeadTooLarge) }
 }

@@ -9,6 +9,7 @@
 use std::cell::Cell;
 
 use super::Next;
+use super::account::Account;
 use super::client::Manner;
 use super::fault::{Failure, Fault, Sent};
 use super::means::{Means, Verdict};
@@ -42,6 +43,8 @@ pub(super) struct Relay<'a, 'v> {
     pub(super) attempt: &'a mut Verdict<'v>,
     /// Whether the request has been sent whole.
     pub(super) request: &'a Cell<Progress>,
+    /// Where it is noted what was sent.
+    pub(super) account: &'a Account,
 }
 
 /// How far the sending of a request has come.
@@ -168,6 +171,7 @@ impl Relay<'_, '_> {
         let changes = Changes { say, body: told, date: &date, telling };
         rewrite::response_head(&mut writer, head, &fields, buf.filled(), &changes);
         let written = writer.finish().ok_or(Fault::Malformed)?;
+        self.account.head.set(written);
         let opening = scratch.get(..written).unwrap_or_default();
         buf.consume(head.len);
         let state = step(body, buf, form).ok_or(Fault::Malformed)?;
@@ -231,7 +235,10 @@ impl Relay<'_, '_> {
         let (outcome, buf) = self.client.stream().write_watched(buf, progress).await;
         self.client.sent();
         match outcome {
-            Ok(()) => Ok(buf),
+            Ok(()) => {
+                self.account.add_sent(buf.len());
+                Ok(buf)
+            }
             Err(_) => Err(Failure { fault: Fault::of_client(self.client.stream()), sent }),
         }
     }

@@ -11,6 +11,7 @@
 
 use std::cell::Cell;
 
+use super::account::Account;
 use super::balance::Core;
 use super::call::{Call, limit_of};
 use super::choose::{self, Repeat};
@@ -34,6 +35,8 @@ pub(super) struct Again<'a, 'v> {
     pub(super) repeat: Repeat,
     /// The client, who may have gone.
     pub(super) client: &'a Stream,
+    /// Where it is noted how often it was.
+    pub(super) account: &'a Account,
 }
 
 impl<'v> Again<'_, 'v> {
@@ -52,14 +55,21 @@ impl<'v> Again<'_, 'v> {
             Fault::Stale | Fault::CutShort => Cause::Reset,
             Fault::Silent | Fault::TimedOut => Cause::Timeout,
             Fault::Malformed
+            | Fault::HeadTooLarge
+            | Fault::TooManyFields
             | Fault::Concealed(_)
             | Fault::ClientGone
             | Fault::ClientStalled
             | Fault::ClientMalformed
             | Fault::ClientTooLarge
+            | Fault::Full
             | Fault::NoRoom => return false,
         };
-        sent == Sent::Nothing && self.retry(call, verdict, cause, fault.ending())
+        let again = sent == Sent::Nothing && self.retry(call, verdict, cause, fault.ending());
+        if again && let Some(bound) = fault.bound() {
+            self.means.process.bounded(&self.means.core, bound, 1);
+        }
+        again
     }
 
     /// The same, after an answer of this status that nothing was passed on of. Statuses are
@@ -142,6 +152,7 @@ impl<'v> Again<'_, 'v> {
         out: Buf,
         head: Option<&Buf>,
     ) -> Result<Buf, Fault> {
+        self.account.retried();
         let Some(head) = head else { return Ok(out) };
         let front = choose::front(self.means, self.view, call, head).ok_or(Fault::Malformed)?;
         let rest = out.filled().get(call.front as usize..).unwrap_or_default();

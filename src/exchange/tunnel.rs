@@ -21,7 +21,7 @@ use crate::http1::rewrite::{self, BodyForm, Changes, Say, Writer};
 use crate::rt::buffer::{Buf, Class, Fit, LARGE};
 use crate::rt::deadline::{Cut, Why};
 use crate::rt::stream::{Heard, Stream};
-use crate::stats::Count;
+use crate::stats::{Bound, Count};
 use crate::upstream::Leased;
 
 /// A tunnel that is to be run.
@@ -69,6 +69,10 @@ impl Tunnel {
         let down = ends.relay(upstream, &client.stream, self.first);
         let up = ends.relay(&client.stream, upstream, early);
         join(down, up).await;
+        // Both are cut in the same moment.
+        if [&client.stream, upstream].iter().any(|it| it.deadline.fired() == Some(Why::Tunnel)) {
+            means.process.bounded(&means.core, Bound::Tunnel, 1);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
+use super::account::Account;
 use super::fault::Fault;
 use super::passing::{self, Keep, Trailers};
 use super::patience::Patience;
@@ -29,6 +30,8 @@ pub(super) struct Upload<'a> {
     pub(super) expect: Expect,
     /// What has come of its trailers.
     pub(super) trailers: Trailers,
+    /// Where it is noted how many came.
+    pub(super) account: &'a Account,
 }
 
 impl Upload<'_> {
@@ -89,6 +92,8 @@ impl Upload<'_> {
     fn take(&mut self) -> Result<Buf, Fault> {
         let mut part = std::mem::replace(self.buf, Buf::sized(0));
         let passed = passing::feed(self.body, &mut self.trailers, part.filled(), Keep::Framed);
+        let received = &self.account.received;
+        received.set(received.get() + passed.payload);
         if let Some(allowance) = &mut self.allowance {
             *allowance = allowance.checked_sub(passed.payload).ok_or(Fault::ClientTooLarge)?;
         }

@@ -125,6 +125,22 @@ impl Rendered {
         len(&self.json).max(len(&self.text)) + EXTRA_MAX
     }
 
+    /// How many bytes of body [`Rendered::write`] writes.
+    #[must_use]
+    pub fn body_len(&self, prefer: Prefer, send: Send) -> usize {
+        match send {
+            Send::Whole => self.form(prefer).map_or(0, |form| form.body.len()),
+            Send::HeadOnly => 0,
+        }
+    }
+
+    fn form(&self, prefer: Prefer) -> Option<&Form> {
+        match prefer {
+            Prefer::Json => self.json.as_ref().or(self.text.as_ref()),
+            Prefer::Text => self.text.as_ref().or(self.json.as_ref()),
+        }
+    }
+
     /// Copies the response into `out` by way of `put`, which appends bytes; `date` is a whole line.
     pub fn write(
         &self,
@@ -135,11 +151,7 @@ impl Rendered {
         retry_after_s: Option<u64>,
         mut put: impl FnMut(&[u8]),
     ) {
-        let form = match prefer {
-            Prefer::Json => self.json.as_ref().or(self.text.as_ref()),
-            Prefer::Text => self.text.as_ref().or(self.json.as_ref()),
-        };
-        let Some(form) = form else { return };
+        let Some(form) = self.form(prefer) else { return };
         put(&form.head);
         put(date);
         if let Some(seconds) = retry_after_s {

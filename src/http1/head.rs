@@ -150,17 +150,26 @@ pub enum RequestFault {
     UriTooLong,
     /// 417.
     UnknownExpectation,
-    /// 431.
+    /// 431: of bytes.
     HeadTooLarge,
+    /// 431: of fields.
+    TooManyFields,
     /// 501.
     UnknownCoding,
     /// 505.
     UnknownVersion,
 }
 
-/// The upstream's response is not HTTP/1.1, or over a limit.
+/// Why a response is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResponseFault;
+pub enum ResponseFault {
+    /// It is not HTTP/1.1.
+    Malformed,
+    /// Its head has too many bytes.
+    HeadTooLarge,
+    /// Its head has too many fields.
+    TooManyFields,
+}
 
 /// The most empty lines before a request line that are passed over (RFC 9112 §2.2 says "at least
 /// one").
@@ -183,14 +192,15 @@ pub fn request(
             return if has_bare_line_end(rest) { Err(RequestFault::Malformed) } else { Ok(None) };
         }
         Ok(_) if memchr::memchr(b'\n', rest).is_none() => return Err(RequestFault::UriTooLong),
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(RequestFault::HeadTooLarge),
+        Ok(_) => return Err(RequestFault::HeadTooLarge),
+        Err(httparse::Error::TooManyHeaders) => return Err(RequestFault::TooManyFields),
         Err(httparse::Error::Version) if bytes.len() < bounds.bytes => {
             return version_fault(rest).map_or(Ok(None), Err);
         }
         Err(_) => return Err(RequestFault::Malformed),
     };
     if parsed.headers.len() > bounds.fields {
-        return Err(RequestFault::HeadTooLarge);
+        return Err(RequestFault::TooManyFields);
     }
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
     else {
@@ -237,7 +247,7 @@ pub fn response(
 ) -> Result<Option<Response>, ResponseFault> {
     // httparse passes over empty lines; a client would be sent them.
     if !bytes.iter().zip(b"HTTP/1.").all(|(is, ought)| is == ought) {
-        return Err(ResponseFault);
+        return Err(ResponseFault::Malformed);
     }
     let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
@@ -246,15 +256,22 @@ pub fn response(
     let len = match outcome {
         Ok(httparse::Status::Complete(len)) if len <= bounds.bytes => len,
         Ok(httparse::Status::Partial) if bytes.len() < bounds.bytes => return Ok(None),
-        Ok(_) | Err(_) => return Err(ResponseFault),
+        Ok(_) => return Err(ResponseFault::HeadTooLarge),
+        Err(httparse::Error::TooManyHeaders) => return Err(ResponseFault::TooManyFields),
+        Err(_) => return Err(ResponseFault::Malformed),
     };
     let (Some(status), Some(version)) = (parsed.code, parsed.version) else {
-        return Err(ResponseFault);
+        return Err(ResponseFault::Malformed);
     };
-    if parsed.headers.len() > bounds.fields || !(100..600).contains(&status) {
-        return Err(ResponseFault);
+    if parsed.headers.len() > bounds.fields {
+        return Err(ResponseFault::TooManyFields);
     }
-    fields.read(lines(parsed.headers), bytes, len).map_err(|field::Fault| ResponseFault)?;
+    if !(100..600).contains(&status) {
+        return Err(ResponseFault::Malformed);
+    }
+    fields
+        .read(lines(parsed.headers), bytes, len)
+        .map_err(|field::Fault| ResponseFault::Malformed)?;
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     let framing = length::of_response(version, status, asked, fields, bytes)?;
     let persist = match framing {

@@ -160,7 +160,7 @@ fn a_response_ends_by_its_status_its_question_and_its_length() {
         "nonsense\r\n\r\n",
         "\r\nHTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n",
     ] {
-        assert_eq!(answer(bad, Asked::Body).err(), Some(ResponseFault), "{bad:?}");
+        assert_eq!(answer(bad, Asked::Body).err(), Some(ResponseFault::Malformed), "{bad:?}");
     }
 }
 

@@ -56,17 +56,19 @@ pub(super) fn of_response(
     fields: &Fields,
     bytes: &[u8],
 ) -> Result<Framing, ResponseFault> {
-    let coding = fields.only(Kind::TransferEncoding).map_err(|_| ResponseFault)?;
-    let length = fields.only(Kind::ContentLength).map_err(|_| ResponseFault)?;
+    let coding = fields.only(Kind::TransferEncoding).map_err(|_| ResponseFault::Malformed)?;
+    let length = fields.only(Kind::ContentLength).map_err(|_| ResponseFault::Malformed)?;
     let length = match length {
-        Some(length) => Some(field::length(length.of_bytes(bytes)).ok_or(ResponseFault)?),
+        Some(length) => {
+            Some(field::length(length.of_bytes(bytes)).ok_or(ResponseFault::Malformed)?)
+        }
         None => None,
     };
     let chunked = match coding {
         Some(coding) => {
             let known = coding.of_bytes(bytes).eq_ignore_ascii_case(b"chunked");
             if !known || length.is_some() || version == Version::Http10 {
-                return Err(ResponseFault);
+                return Err(ResponseFault::Malformed);
             }
             true
         }

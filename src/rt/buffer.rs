@@ -155,6 +155,13 @@ impl Buf {
         self.start += narrow(count.min(self.len()));
     }
 
+    /// The last `count` bytes taken off the front, if they still lie there: until the buffer is
+    /// emptied, moved to the front or given something to prepend.
+    #[must_use]
+    pub fn taken(&self, count: usize) -> Option<&[u8]> {
+        self.memory.bytes().get(self.from().checked_sub(count)?..self.from())
+    }
+
     /// Empties the buffer; all of it is room again.
     pub const fn clear(&mut self) {
         (self.start, self.end) = (0, 0);
@@ -250,10 +257,12 @@ mod tests {
         assert_eq!(buf.prepend(b"lo, "), Fit::Whole);
         assert_eq!(buf.filled(), b"lo, world");
         buf.consume(4);
+        assert_eq!((buf.taken(2), buf.taken(5)), (Some(&b", "[..]), None));
         buf.truncate(3);
         assert_eq!(buf.filled(), b"wor");
         buf.compact();
         assert_eq!((buf.filled(), buf.room()), (&b"wor"[..], SMALL - 3));
+        assert_eq!(buf.taken(1), None);
         buf.consume(99);
         assert!(buf.is_empty());
         assert_eq!(buf.prepend(b"wor"), Fit::Whole, "what was taken off is room in front");

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use super::quiet::Quiet;
 pub use super::socket::Cut;
+pub use super::wheel::Why;
 use super::wheel::{Buckets, Doubt, NEVER, NONE};
-pub use super::wheel::{Eviction, Why};
 use crate::clock::{self, Now};
 
 /// The deadlines of one core.
@@ -84,10 +84,18 @@ impl Wheel {
         self.quiet.tick()
     }
 
-    /// Closes the connection that has been at rest longest, to make room.
+    /// Cuts the socket that has been at rest for longest (armed with [`Why::Idle`]), to make room;
+    /// whether there was one.
+    #[cold]
     #[must_use]
-    pub fn evict(&self) -> Eviction {
-        self.inner.borrow_mut().evict()
+    pub fn evict(&self, now: Now) -> bool {
+        self.inner.borrow_mut().evict(now.millis())
+    }
+
+    /// Cuts every socket whose rest would end until `due`.
+    #[cold]
+    pub fn cut_resting(&self, due: Now) {
+        self.inner.borrow_mut().cut_resting(due.millis());
     }
 
     /// Cuts what is due at `now`; returns the tick to look again at.
@@ -178,16 +186,6 @@ impl Deadline {
         self.set(NEVER, Why::Client, Cut::Both, Doubt::None);
     }
 
-    /// The connection is at rest from now on: the youngest of those [`Wheel::evict`] may close.
-    pub fn begin_rest(&self) {
-        self.wheel.inner.borrow_mut().begin_rest(self.slot.get());
-    }
-
-    /// It is not any more.
-    pub fn end_rest(&self) {
-        self.wheel.inner.borrow_mut().end_rest(self.slot.get());
-    }
-
     pub(super) fn quiet(&self) -> &Quiet {
         &self.wheel.quiet
     }
@@ -234,6 +232,9 @@ mod tests {
     use std::io::Read;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
+
+    /// A descriptor that nobody has.
+    const NOBODY: RawFd = RawFd::MAX;
 
     const fn at(millis: u64) -> Now {
         Now::from_millis(millis)
@@ -294,6 +295,41 @@ mod tests {
     }
 
     #[test]
+    fn who_rests_longest_goes_first_and_who_does_not_rest_stays() {
+        let wheel = Wheel::new(at(0));
+        let all: Vec<Deadline> = (0..600).map(|_| wheel.enter(NOBODY)).collect();
+        let order: Vec<usize> = (0..600).map(|nth| nth * 7 % 600).collect();
+        for (nth, place) in (0..).zip(&order) {
+            all[*place].arm(at(1_000 + nth), Why::Idle, Cut::Read);
+        }
+        all[order[0]].arm(at(9_000), Why::Idle, Cut::Read); // back from a request
+        all[order[1]].arm(at(1_001), Why::Client, Cut::Read); // in the middle of one
+        let expected = order[2..].iter().chain(&order[..1]);
+        for place in expected {
+            assert!(wheel.evict(at(500)));
+            assert_eq!(all[*place].fired(), Some(Why::Evicted));
+        }
+        assert!(!wheel.evict(at(500)), "nobody rests");
+        let late = wheel.enter(NOBODY);
+        late.arm(at(9_000), Why::Idle, Cut::Read);
+        assert!(!wheel.evict(at(501)), "it is not looked again so soon");
+        assert!(wheel.evict(at(600)));
+    }
+
+    #[test]
+    fn rests_can_be_cut_short_from_the_oldest_on() {
+        let wheel = Wheel::new(at(0));
+        let [old, young, busy] = [5_000, 6_000, 5_000].map(|due| {
+            let deadline = wheel.enter(NOBODY);
+            deadline.arm(at(due), Why::Idle, Cut::Read);
+            deadline
+        });
+        busy.disarm();
+        wheel.cut_resting(at(5_500));
+        assert_eq!([old, young, busy].map(|it| it.fired()), [Some(Why::Idle), None, None]);
+    }
+
+    #[test]
     fn a_disarmed_or_dropped_deadline_cuts_nothing() {
         let wheel = Wheel::new(at(0));
         let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -337,26 +373,5 @@ mod tests {
                 assert_eq!(waits.fired(), Some(Why::Silent));
             }
         }
-    }
-
-    #[test]
-    fn the_connection_at_rest_for_longest_is_evicted_first() {
-        let wheel = Wheel::new(at(0));
-        let all: Vec<Deadline> = (0..5).map(|_| wheel.enter(-1)).collect();
-        assert_eq!(wheel.evict(), Eviction::NoneRests);
-        for nth in [3, 0, 4, 1] {
-            all[nth].rest(Why::Idle);
-            all[nth].begin_rest();
-        }
-        all[0].end_rest();
-        all[4].begin_rest(); // anew: the youngest now
-        for nth in [3, 1, 4] {
-            assert_eq!(wheel.evict(), Eviction::Evicted);
-            assert_eq!(all[nth].fired(), Some(Why::Evicted));
-        }
-        assert_eq!(wheel.evict(), Eviction::NoneRests);
-        all[2].begin_rest();
-        drop(all);
-        assert_eq!(wheel.evict(), Eviction::NoneRests);
     }
 }

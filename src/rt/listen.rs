@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::deadline::{Cut, Wheel};
 use super::stream::Stream;
+use crate::clock::{self, Now};
 
 /// Connections the kernel holds for us while a core is busy.
 const BACKLOG: i32 = 4096;
@@ -27,7 +28,10 @@ const BACKLOG: i32 = 4096;
 const ACCEPTS: usize = 4;
 
 /// How long accepting pauses when there are no descriptors left.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How often such pauses are told of.
+const COMPLAIN: Duration = Duration::from_secs(10);
 
 /// Binds `count` sockets to one address; port 0 picks a free one, the same for all.
 pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
@@ -90,10 +94,12 @@ impl Listener {
         let canceller = Canceller::new();
         let take: Rc<dyn Fn(Stream, SocketAddr)> = Rc::new(take);
         let listener = Rc::new(monoio::net::TcpListener::from_std(socket.try_clone()?)?);
+        let complained = Rc::new(Cell::new(None::<Now>));
         for _ in 0..ACCEPTS {
             let (listener, wheel, take) =
                 (Rc::clone(&listener), Rc::clone(wheel), Rc::clone(&take));
             let (handle, stopping) = (canceller.handle(), Rc::clone(&stopping));
+            let complained = Rc::clone(&complained);
             monoio::spawn(async move {
                 loop {
                     match listener.cancelable_accept(handle.clone()).await {
@@ -101,7 +107,13 @@ impl Listener {
                         Err(_) if stopping.get() => return,
                         Err(error) if is_passing(&error) => {}
                         Err(error) => {
-                            log::warn!("accepting pauses: {error}");
+                            let now = clock::now();
+                            // What it lacks, a connection at rest has.
+                            let _ = wheel.evict(now);
+                            if complained.get().is_none_or(|it| now.since(it) >= COMPLAIN) {
+                                complained.set(Some(now));
+                                log::warn!("accepting pauses: {error}");
+                            }
                             monoio::time::sleep(PAUSE).await;
                         }
                     }

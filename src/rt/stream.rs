@@ -178,6 +178,12 @@ impl Stream {
         }
     }
 
+    /// The number of its descriptor: the lowest that was free when it was opened.
+    #[must_use]
+    pub const fn number(&self) -> RawFd {
+        self.fd
+    }
+
     /// Sends no more: the peer reads the end.
     pub fn finish(&self) {
         // SAFETY: a system call on a descriptor we own.

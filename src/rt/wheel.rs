@@ -28,6 +28,8 @@ pub enum Why {
     Fresh,
     /// A connection at rest stayed at rest.
     Idle,
+    /// A connection at rest made room for another.
+    Evicted,
     /// The client stalled: its body, or its reading of ours.
     Client,
     /// The upstream stayed silent.
@@ -42,17 +44,6 @@ pub enum Why {
     Drain,
     /// The client for whom it is waited has reset its connection.
     Abandoned,
-    /// It was at rest, and another connection needed its place.
-    Evicted,
-}
-
-/// Whether a place could be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Eviction {
-    /// A connection at rest is being closed.
-    Evicted,
-    /// There is none.
-    NoneRests,
 }
 
 /// The buckets and the slots in them.
@@ -63,9 +54,7 @@ pub(super) struct Buckets {
     occupied: [u64; LEVELS],
     pub(super) slots: Vec<Slot>,
     free: u32,
-    /// Connections at rest, a list through the slots.
-    eldest: u32,
-    youngest: u32,
+    resting: Resting,
 }
 
 /// What is known of one socket.
@@ -83,16 +72,23 @@ pub(super) struct Slot {
     pub(super) fired: Option<Why>,
     next: u32,
     previous: u32,
-    /// Its neighbours among those at rest, if it is.
-    rest: Option<Rest>,
 }
 
-/// A place among the connections at rest.
-#[derive(Clone, Copy)]
-struct Rest {
-    elder: u32,
-    younger: u32,
+/// The sockets at rest that were found the last time, the one that rests longest last.
+#[derive(Default)]
+pub(super) struct Resting {
+    found: Vec<(u64, u32)>,
+    /// The tick before which looking again is not worth it.
+    again: u64,
 }
+
+/// Sockets at rest that one look remembers. A look goes over all slots, so it has paid for itself
+/// when it finds one for as many slots.
+const FOUND_MAX: usize = 256;
+
+/// Ticks until the next look where one has not: with hardly anybody at rest, a flood of connections
+/// must not make each of them cost a look.
+const LOOK_AGAIN: u64 = 10;
 
 /// What speaks against cutting a socket when its time has come.
 #[derive(Clone, Copy, Debug)]
@@ -115,8 +111,7 @@ impl Buckets {
             occupied: [0; LEVELS],
             slots: Vec::new(),
             free: NONE,
-            eldest: NONE,
-            youngest: NONE,
+            resting: Resting { found: Vec::new(), again: 0 },
         }
     }
 
@@ -137,7 +132,6 @@ impl Buckets {
             fired: None,
             next: NONE,
             previous: NONE,
-            rest: None,
         };
         let index = self.free;
         if let Some(place) = self.slots.get_mut(index as usize) {
@@ -151,7 +145,6 @@ impl Buckets {
 
     pub(super) fn remove(&mut self, index: u32) {
         self.unlink(index);
-        self.end_rest(index);
         let free = self.free;
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.fd = -1;
@@ -166,7 +159,7 @@ impl Buckets {
         if slot.fd < 0 || slot.fired.is_some() {
             return;
         }
-        if slot.why == Why::Idle {
+        if slot.is_resting() {
             slot.why = Why::Drain;
             slot.fire();
         } else if slot.why == Why::Fresh && grace < slot.due {
@@ -176,43 +169,45 @@ impl Buckets {
         }
     }
 
-    pub(super) fn begin_rest(&mut self, index: u32) {
-        self.end_rest(index);
-        let elder = std::mem::replace(&mut self.youngest, index);
-        match self.slots.get_mut(elder as usize) {
-            Some(Slot { rest: Some(rest), .. }) => rest.younger = index,
-            _ => self.eldest = index,
-        }
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.rest = Some(Rest { elder, younger: NONE });
-        }
-    }
-
-    pub(super) fn end_rest(&mut self, index: u32) {
-        let Some(left) = self.slots.get_mut(index as usize).and_then(|slot| slot.rest.take())
-        else {
-            return;
-        };
-        match self.slots.get_mut(left.elder as usize) {
-            Some(Slot { rest: Some(rest), .. }) => rest.younger = left.younger,
-            _ => self.eldest = left.younger,
-        }
-        match self.slots.get_mut(left.younger as usize) {
-            Some(Slot { rest: Some(rest), .. }) => rest.elder = left.elder,
-            _ => self.youngest = left.elder,
-        }
-    }
-
-    pub(super) fn evict(&mut self) -> Eviction {
+    /// Cuts the socket that has been at rest for longest; whether there was one. Rests are all of
+    /// one length, so the one that ends first began first.
+    pub(super) fn evict(&mut self, now: u64) -> bool {
         loop {
-            let index = self.eldest;
-            self.end_rest(index);
-            let Some(slot) = self.slots.get_mut(index as usize) else { return Eviction::NoneRests };
-            if slot.fired.is_none() {
-                slot.why = Why::Evicted;
-                slot.fire();
-                return Eviction::Evicted;
+            while let Some((due, index)) = self.resting.found.pop() {
+                if let Some(slot) = self.slots.get_mut(index as usize)
+                    && slot.is_resting()
+                    && slot.due == due
+                {
+                    slot.why = Why::Evicted;
+                    slot.fire();
+                    return true;
+                }
             }
+            if now < self.resting.again {
+                return false;
+            }
+            let resting = (0..).zip(&self.slots).filter(|(_, slot)| slot.is_resting());
+            let mut found: Vec<(u64, u32)> =
+                resting.map(|(index, slot)| (slot.due, index)).collect();
+            if found.len() * FOUND_MAX < self.slots.len() {
+                self.resting.again = now + LOOK_AGAIN;
+            }
+            if found.len() > FOUND_MAX {
+                found.select_nth_unstable(FOUND_MAX);
+                found.truncate(FOUND_MAX);
+            }
+            found.sort_unstable_by(|one, other| other.cmp(one));
+            if found.is_empty() {
+                return false;
+            }
+            self.resting.found = found;
+        }
+    }
+
+    /// Cuts every socket whose rest ends until `due`.
+    pub(super) fn cut_resting(&mut self, due: u64) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_resting() && slot.due <= due) {
+            slot.fire();
         }
     }
 
@@ -337,6 +332,10 @@ impl Buckets {
 }
 
 impl Slot {
+    fn is_resting(&self) -> bool {
+        self.fd >= 0 && self.fired.is_none() && self.why == Why::Idle
+    }
+
     /// The moment has come: cuts the socket, or says when to look again.
     fn judge(&mut self, tick: u64) {
         match &mut self.doubt {

@@ -63,6 +63,7 @@ pub fn compile(
         limits: http.limits,
         forwarding: forwarding(&http.forwarded),
         paths: http.paths,
+        access: config.log.access,
     }
 }
 

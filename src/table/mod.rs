@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use crate::breaker::Breaker;
 use crate::config::{
-    Balance, HostHeader, Limits, Merge, Network, PathRules, Retry, RetryAfter, RouteTimeouts,
-    Scope, TemplateQuery, Timeouts,
+    Access, Balance, HostHeader, Limits, Merge, Network, PathRules, Retry, RetryAfter,
+    RouteTimeouts, Scope, TemplateQuery, Timeouts,
 };
 use crate::http1::answer::Rendered;
 use crate::http1::forwarding::{Telling, Word};
@@ -53,6 +53,8 @@ pub struct Table {
     pub forwarding: Forwarding,
     /// Which spellings of a path are refused.
     pub paths: PathRules,
+    /// Which requests are logged.
+    pub access: Access,
 }
 
 /// Whose word on a client is believed, and what upstreams are told of one.

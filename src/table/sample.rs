@@ -13,10 +13,10 @@ use super::compile::{Kept, compile};
 use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
 use crate::breaker::registry::{Draft, Registry};
 use crate::config::{
-    Answer, Balance, Body, BreakerConfig, Config, Driver, Emit, Forwarded, HostHeader, HostPattern,
-    Http, Limits, Log, Merge, PathPattern, PathRules, Piece, Retry, RetryAfter, Route,
-    RouteTimeouts, Scope, Segment, Service, TemplateQuery, Timeouts, TrailingSlash, UrlTemplate,
-    Workers,
+    Access, Answer, Balance, Body, BreakerConfig, Config, Driver, Emit, Forwarded, HostHeader,
+    HostPattern, Http, Limits, LineFormat, Log, Merge, PathPattern, PathRules, Piece, Retry,
+    RetryAfter, Route, RouteTimeouts, Scope, Segment, Service, TemplateQuery, Timeouts,
+    TrailingSlash, UrlTemplate, Workers,
 };
 use crate::stats::Tallies;
 
@@ -37,7 +37,12 @@ pub(crate) fn config(routes: Vec<Route>) -> Config {
         admin: None,
         workers: Workers::Auto,
         driver: Driver::Auto,
-        log: Log { level: log::LevelFilter::Info },
+        log: Log {
+            level: log::LevelFilter::Info,
+            access: Access::Errors,
+            format: LineFormat::Json,
+            file: None,
+        },
         http: Http {
             routes,
             handlers: Vec::new(),

@@ -11,6 +11,7 @@ pub mod dice;
 pub mod pool;
 
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -60,7 +61,9 @@ pub enum LeaseError {
     Unreachable,
     /// It took too long.
     TimedOut,
-    /// We have no place, descriptor or port for it.
+    /// As many are in use as may be.
+    Full,
+    /// We have no descriptor, port or memory for it.
     NoRoom,
 }
 
@@ -76,6 +79,8 @@ pub struct Dialling<'a> {
     pub process: &'a Process,
     /// Time to connect.
     pub connect: Option<Duration>,
+    /// Descriptors from this number on are the control plane's.
+    pub files_max: RawFd,
 }
 
 /// A connection parked no longer ago than this is used as it is: a busy core comes round about as
@@ -114,14 +119,14 @@ pub fn reuse(pool: &Rc<Pool>, now: Now, means: &Dialling<'_>) -> Option<Leased> 
 pub async fn dial(pool: &Rc<Pool>, means: &Dialling<'_>) -> Result<Leased, LeaseError> {
     if pool.is_full() {
         means.process.count(means.core, Count::NoRoom);
-        return Err(LeaseError::NoRoom);
+        return Err(LeaseError::Full);
     }
     // The place is taken before the wait: connections being opened count.
     pool.begin();
     let mut leased = Leased { pool: Rc::clone(pool), connection: None, from: From::Dial };
     let (addresses, first, epoch) = pool.whereto();
     match connect::connect(&addresses, first, means.connect, means.wheel).await {
-        Ok((stream, peer)) => {
+        Ok((stream, peer)) if stream.number() < means.files_max => {
             means.process.count(means.core, Count::Connected);
             pool.count(means.core, Connections::Opened);
             let left = means.dice.about(EXCHANGES);
@@ -129,8 +134,10 @@ pub async fn dial(pool: &Rc<Pool>, means: &Dialling<'_>) -> Result<Leased, Lease
             leased.connection = Some(Box::new(Connection { stream, peer, epoch, left, dies }));
             Ok(leased)
         }
-        Err(LeaseError::NoRoom) => {
+        Ok(_) | Err(LeaseError::NoRoom) => {
             means.process.count(means.core, Count::NoRoom);
+            // A client at rest gives its descriptor to the next one who needs one.
+            let _ = means.wheel.evict(clock::now());
             Err(LeaseError::NoRoom)
         }
         Err(error) => {
@@ -209,7 +216,8 @@ mod tests {
 
         fn means(&self) -> Dialling<'_> {
             let Self { core, wheel, process, dice, .. } = self;
-            Dialling { core, dice, wheel, process, connect: Some(Duration::from_secs(5)) }
+            let connect = Some(Duration::from_secs(5));
+            Dialling { core, dice, wheel, process, connect, files_max: RawFd::MAX }
         }
 
         /// Opens a connection and parks it at `now`.
@@ -251,9 +259,9 @@ mod tests {
         run(async |bench| {
             let start = clock::now();
             bench.parked(start).await;
-            bench.pools.sweep(&bench.core, start);
+            let _ = bench.pools.sweep(&bench.core, start);
             bench.reused(start).expect("it rests").park(start);
-            bench.pools.sweep(&bench.core, start.after(AGE * 2));
+            let _ = bench.pools.sweep(&bench.core, start.after(AGE * 2));
             assert!(bench.reused(start).is_none());
         });
     }

@@ -43,6 +43,15 @@ struct Parked {
 /// then the limit on connections in use bounds the pool, since all of them were that at once.
 const REST: Duration = Duration::from_secs(1);
 
+/// How many connections a sweep closed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Swept {
+    /// For their age.
+    pub aged: u64,
+    /// Because there were too many.
+    pub beyond: u64,
+}
+
 /// How many and how old.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
@@ -86,11 +95,16 @@ impl Pools {
     }
 
     /// Closes what has been idle for too long, and tells how many connections there are.
-    pub fn sweep(&self, core: &Core, now: Now) {
+    #[must_use]
+    pub fn sweep(&self, core: &Core, now: Now) -> Swept {
+        let mut all = Swept::default();
         for pool in self.0.borrow().values() {
-            pool.sweep(now);
+            let swept = pool.sweep(now);
             pool.tell(core);
+            all.aged += swept.aged;
+            all.beyond += swept.beyond;
         }
+        all
     }
 }
 
@@ -183,18 +197,24 @@ impl Pool {
         self.in_use.set(self.in_use.get().saturating_sub(1));
     }
 
-    fn sweep(&self, now: Now) {
+    fn sweep(&self, now: Now) -> Swept {
+        let mut swept = Swept::default();
         let mut idle = self.idle.borrow_mut();
         let idle_max = self.bounds.get().idle_max;
         // The oldest lie in front.
         while let Some(oldest) = idle.front() {
             let age = now.since(oldest.since);
-            if !(self.is_aged(age) || idle.len() > idle_max && age >= REST) {
+            if self.is_aged(age) {
+                swept.aged += 1;
+            } else if idle.len() > idle_max && age >= REST {
+                swept.beyond += 1;
+            } else {
                 break;
             }
             idle.pop_front();
         }
         idle.retain(|parked| now < parked.connection.dies);
+        swept
     }
 
     fn tell(&self, core: &Core) {

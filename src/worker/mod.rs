@@ -8,12 +8,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
+use crate::access::Rings;
 use crate::breaker::Core;
 use crate::clock;
 use crate::config::Driver;
@@ -51,6 +53,8 @@ pub struct Plan {
     pub process: Arc<Process>,
     /// Takes what breakers did.
     pub report: Report,
+    /// Takes lines about requests.
+    pub access: Arc<Rings>,
 }
 
 /// The running workers. Dropping it does not stop them: the process ends them.
@@ -60,7 +64,7 @@ pub struct Crew {
     process: Arc<Process>,
     tier: Tier,
     refused: Option<Refused>,
-    connections_max: u64,
+    files: u64,
 }
 
 impl std::fmt::Debug for Crew {
@@ -99,7 +103,7 @@ impl Crew {
             process: Arc::clone(&plan.process),
             tier: Tier::Defer,
             refused: None,
-            connections_max: connections_max(driver::raise_file_limit()),
+            files: driver::raise_file_limit(),
         };
         // Bound before any worker runs: a taken port is said before anything is served.
         let bound = bind_all(&plan.listen, plan.workers)?;
@@ -192,7 +196,8 @@ impl Crew {
             live: Arc::clone(&plan.live),
             process: Arc::clone(&plan.process),
             report: Arc::clone(&plan.report),
-            connections_max: self.connections_max,
+            access: Arc::clone(&plan.access),
+            files: self.files,
         };
         let thread = thread::Builder::new().name(format!("worker-{index}"));
         thread.spawn(move || hire.work(mailbox, &says)).map_err(failed)?;
@@ -232,6 +237,14 @@ const fn connections_max(files: u64) -> u64 {
     }
 }
 
+/// The last descriptors are the control plane's: cores that have filled all others must not keep
+/// an operator out.
+fn files_max(files: u64) -> RawFd {
+    const MOST: u64 = 160;
+    let control = if files / 8 < MOST { files / 8 } else { MOST };
+    RawFd::try_from(files - control).unwrap_or(RawFd::MAX)
+}
+
 fn bind_all(
     addresses: &[SocketAddr],
     count: usize,
@@ -266,7 +279,8 @@ struct Hire {
     live: Arc<Live>,
     process: Arc<Process>,
     report: Report,
-    connections_max: u64,
+    access: Arc<Rings>,
+    files: u64,
 }
 
 impl Hire {
@@ -288,7 +302,9 @@ impl Hire {
             process: self.process,
             reader: self.live.reader(self.index),
             report: self.report,
-            connections_max: self.connections_max,
+            connections_max: connections_max(self.files),
+            files_max: files_max(self.files),
+            access: self.access,
         }));
         core.run(async move {
             driver::keep("the wheel", move || Rc::clone(&wheel).run());

@@ -1,9 +1,7 @@
 //! Keep-alive, pipelining, and when a client's connection ends.
 
-use serde_json::json;
-
-use crate::client::{Asked, Client};
-use crate::document::{all_to, with};
+use crate::client::Client;
+use crate::document::all_to;
 use crate::origin::{Origin, Reply};
 use crate::proxy::Proxy;
 
@@ -146,28 +144,4 @@ fn many_connections_are_served_at_once() {
     for (nth, client) in clients.iter_mut().enumerate() {
         assert_eq!(client.response().text(), format!("/{nth}"));
     }
-}
-
-#[test]
-fn a_connection_beyond_the_limit_is_503_and_closed() {
-    let origin = echoing();
-    let limits = json!({ "connections": 4 });
-    let proxy =
-        Proxy::start(&with(with(all_to(&origin), "/http/limits", limits), "/workers", json!(1)));
-    let mut clients: Vec<_> = (0..4).map(|_| Client::connect(proxy.address())).collect();
-    for client in &mut clients {
-        assert_eq!(client.get("/in").text(), "/in");
-    }
-    let mut beyond = Client::connect(proxy.address());
-    beyond.offer(b"GET /out HTTP/1.1\r\nHost: test\r\n\r\n");
-    if let Ok(response) = beyond.try_response(Asked::Other) {
-        assert_eq!(response.status, 503);
-    }
-    assert!(beyond.is_closed());
-    drop(clients.pop());
-    crate::wait::until("room for another", || {
-        let mut client = Client::connect(proxy.address());
-        client.offer(b"GET /in HTTP/1.1\r\nHost: test\r\n\r\n");
-        client.try_response(Asked::Other).is_ok_and(|response| response.status == 200)
-    });
 }

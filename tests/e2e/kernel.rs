@@ -30,6 +30,38 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     assert_eq!(sent, 0, "kill: {}", io::Error::last_os_error());
 }
 
+/// Lets the child process `pid` have descriptors below `count` only.
+#[expect(unsafe_code, reason = "prlimit(2) has no safe form in the standard library")]
+pub(crate) fn limit_files(pid: u32, count: usize) {
+    let pid = i32::try_from(pid).unwrap();
+    let limit = libc::rlimit { rlim_cur: count as u64, rlim_max: count as u64 };
+    // SAFETY: the call reads one `rlimit`; the caller holds the child, so its pid is not reused.
+    let set =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "prlimit: {}", io::Error::last_os_error());
+}
+
+/// Starts the process of `command` with descriptors below `count` only.
+#[expect(unsafe_code, reason = "limits must be set between fork and exec")]
+pub(crate) fn start_with_files(command: &mut Command, count: usize) {
+    let limit = libc::rlimit { rlim_cur: count as u64, rlim_max: count as u64 };
+    let set = move || {
+        // SAFETY: the call reads one `rlimit`.
+        let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+        if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: the closure runs in the forked child, allocates nothing and makes one system call.
+    unsafe { command.pre_exec(set) };
+}
+
+/// Makes a named pipe.
+#[expect(unsafe_code, reason = "mkfifo(3) has no safe form in the standard library")]
+pub(crate) fn make_pipe(path: &std::ffi::CStr) {
+    // SAFETY: the call reads a string that ends in a zero byte.
+    let made = unsafe { libc::mkfifo(path.as_ptr(), 0o600) };
+    assert_eq!(made, 0, "mkfifo: {}", io::Error::last_os_error());
+}
+
 /// Ends the connection so that the peer sees a reset, whoever else holds the socket.
 #[expect(unsafe_code, reason = "the standard library cannot dissolve a connection")]
 pub(crate) fn reset(stream: TcpStream) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::balance::service;
-use crate::client::Client;
+use crate::client::{Asked, Client};
 use crate::document::{routes, with};
 use crate::origin::Origin;
 use crate::proxy::Proxy;
@@ -57,19 +57,19 @@ fn running_out_of_descriptors_is_503_and_blames_nobody() {
     command.args(["--nofile=64:64", "--", env!("CARGO_BIN_EXE_fusebox")]);
     let proxy = Proxy::start_as(command, &document);
     let mut clients = Vec::new();
-    // A client that is answered has been accepted; the first one that is not found no descriptor.
+    // Each has begun another head, so none is at rest and makes room for the next one.
     loop {
         assert!(clients.len() < 64, "there is no end of descriptors");
         let mut client = Client::connect(proxy.address());
-        client.send(b"GET /none HTTP/1.1\r\nHost: test\r\n\r\n");
-        if client.is_silent_for(Duration::from_millis(500)) {
-            break;
+        client.offer(b"GET /none HTTP/1.1\r\nHost: test\r\n\r\nG");
+        match client.try_response(Asked::Other) {
+            Ok(response) if response.status == 404 => clients.push(client),
+            _ => break,
         }
-        assert_eq!(client.response().status, 404);
-        clients.push(client);
     }
     let mut last = clients.pop().unwrap();
-    assert_eq!(last.get("/").status, 503);
+    last.send(b"ET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(last.response().status, 503);
     drop(clients);
     wait::until("descriptors", || last.get("/").status == 200);
     for name in ["ALL /", "ALL /#it"] {

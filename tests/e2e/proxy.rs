@@ -141,6 +141,20 @@ impl Proxy {
         client::once(self.admin, &request)
     }
 
+    /// The value of the sample `name` (labels included) of the admin's metrics.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let text = self.ask("/metrics");
+        let value = text.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no sample {name}"))
+    }
+
+    /// How often the timeout or limit `key` hit.
+    #[track_caller]
+    pub(crate) fn hits(&self, key: &str) -> u64 {
+        self.metric(&format!("fusebox_limit_hits_total{{limit=\"{key}\"}}"))
+    }
+
     /// `POST path` of the admin API, without a body.
     #[track_caller]
     pub(crate) fn post(&self, path: &str) -> Response {
@@ -191,6 +205,11 @@ impl Proxy {
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kernel::signal(self.child.id(), signal);
+    }
+
+    /// The number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for the process to end by itself.

@@ -292,6 +292,7 @@ fn a_tunnel_ends_when_both_sides_are_silent_and_not_before() {
     let taken = silent.elapsed();
     assert!(taken >= Duration::from_millis(650) && taken < Duration::from_secs(3), "{taken:?}");
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    wait::until("it is counted", || proxy.hits("timeouts.tunnel") == 1);
 }
 
 #[test]

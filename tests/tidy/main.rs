@@ -156,7 +156,7 @@ fn the_manual_names_exactly_what_is_not_built() {
         .map(|word| word.split(|c: char| !c.is_alphanumeric()).next().unwrap())
         .collect();
     // Where such a key stands, and the values of one that are served.
-    let places = ["admin", "log", "http", "https", "off"];
+    let places = ["admin", "log", "http", "https"];
     let missing: Vec<_> = keys.difference(&words).collect();
     let invented: Vec<_> = words.difference(&keys).filter(|w| !places.contains(w)).collect();
     assert!(missing.is_empty(), "missing: {missing:?}");

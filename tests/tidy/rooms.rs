@@ -13,10 +13,14 @@ const LADDER: &[(&str, &[&str])] = &[
     ("http1", &[]),
     ("config", &["breaker::policy", "http1::head", "http1::forwarding"]),
     ("stats", &["breaker"]),
+    ("access", &["config", "breaker::Core", "log", "clock"]),
     ("table", &["config", "breaker", "http1", "stats", "clock"]),
     ("rt", &["clock"]),
     ("upstream", &["table", "rt", "http1", "clock", "stats", "breaker::Core"]),
-    ("exchange", &["upstream", "table", "breaker", "config", "http1", "rt", "stats", "clock"]),
+    (
+        "exchange",
+        &["upstream", "access", "table", "breaker", "config", "http1", "rt", "stats", "clock"],
+    ),
     ("downstream", &["exchange", "table", "rt", "http1", "stats", "clock", "breaker", "config"]),
     (
         "worker",
@@ -24,6 +28,7 @@ const LADDER: &[(&str, &[&str])] = &[
             "downstream",
             "exchange",
             "upstream",
+            "access",
             "table",
             "rt",
             "stats",
@@ -33,7 +38,10 @@ const LADDER: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("control", &["worker", "config", "table", "breaker", "stats", "log", "clock", "http1"]),
+    (
+        "control",
+        &["worker", "access", "config", "table", "breaker", "stats", "log", "clock", "http1"],
+    ),
     ("demo", &["control", "config", "clock"]),
     ("cli", &["demo", "control", "worker", "config", "table", "stats", "breaker", "log", "clock"]),
     ("main", &["cli"]),
@@ -58,15 +66,20 @@ const HOMES: &[(&str, &[&str])] = &[
 
 /// Rooms that serve requests. Each file of theirs denies what allocates and locks, or says in one
 /// line why it may.
-const HOT: &[&str] = &["breaker", "http1", "table", "upstream", "exchange", "downstream"];
+const HOT: &[&str] = &["access", "breaker", "http1", "table", "upstream", "exchange", "downstream"];
 
-/// What in those rooms is cold: runs when a table is compiled, or unites JSON of several services.
+/// What in those rooms is cold: runs when a table is compiled, on the writer's thread, or unites
+/// JSON of several services.
 const COLD: &[&str] = &[
+    "src/access/render.rs",
+    "src/access/sink.rs",
+    "src/access/writer.rs",
     "src/breaker/registry.rs",
     "src/http1/answer.rs",
     "src/table/compile.rs",
     "src/table/tree.rs",
     "src/exchange/fanout.rs",
+    "src/exchange/gather.rs",
     "src/exchange/merge/",
 ];
 

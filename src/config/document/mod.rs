@@ -195,7 +195,7 @@ pub struct Log {
     pub access: Option<Access>,
     /// How requests are logged. Default: "json".
     pub format: Option<AccessFormat>,
-    /// The file that lines go to. Default: standard error.
+    /// The file that lines about requests are appended to. Default: standard error.
     pub file: Option<String>,
 }
 
@@ -225,7 +225,7 @@ pub enum Level {
 pub enum Access {
     /// None.
     Off,
-    /// Those that failed.
+    /// Those that were refused or cut short, and a service's 5xx.
     Errors,
     /// All.
     All,

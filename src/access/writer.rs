@@ -1,0 +1,280 @@
+//! The one thread that writes the access log.
+//!
+//! Enters: the rings of all cores, and words from the control plane. Leaves: batches of rendered
+//! lines in the sink. Looks at the rings on a timer, so that no core spends a system call to wake
+//! it; while the sink takes nothing, the rings fill and the cores drop and count.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_macros, reason = "cold: off the cores")]
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::time::Duration;
+
+use super::render::{self, Calendar, LINE_MAX};
+use super::ring::Enough;
+use super::{Rings, Sink};
+use crate::clock::{self, Now};
+use crate::config::Access;
+
+/// Between two looks while lines come: a core fills an eighth of its ring in it.
+const BUSY: Duration = Duration::from_millis(10);
+
+/// Between two looks while none come: short enough for the first burst to find room.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// Between two looks while none are wanted.
+const OFF: Duration = Duration::from_secs(1);
+
+/// Rendered bytes of one core that are written at once.
+const BATCH: usize = 64 * 1024;
+
+/// How often it is found out whether the file was rotated.
+const FOLLOW: Duration = Duration::from_secs(1);
+
+/// How often a sink that cannot be written is complained of.
+const COMPLAIN: Duration = Duration::from_secs(60);
+
+/// How long an exit waits for a sink that takes nothing.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// The control plane's end of the thread.
+#[derive(Debug)]
+pub struct Writer {
+    jobs: Sender<Job>,
+    rings: Arc<Rings>,
+    lost: Arc<AtomicU64>,
+}
+
+enum Job {
+    Change(Box<Sink>),
+    Flush(SyncSender<()>),
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(rings: Arc<Rings>, sink: Sink) -> io::Result<Self> {
+        let (jobs, hears) = channel();
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut thread = Thread {
+            rings: Arc::clone(&rings),
+            lost: Arc::clone(&lost),
+            sink,
+            batch: String::with_capacity(BATCH + LINE_MAX),
+            written: 0,
+            calendar: Calendar::new(),
+            complained: None,
+            followed: clock::now(),
+        };
+        let builder = std::thread::Builder::new().name("access".to_owned());
+        builder.spawn(move || thread.run(&hears))?;
+        Ok(Self { jobs, rings, lost })
+    }
+
+    /// From now on lines go to `sink`.
+    pub fn change(&self, sink: Sink) {
+        // Unbounded, as the reloads that come through here are one at a time. Refused only when the
+        // thread is gone, and the process with it.
+        let _ = self.jobs.send(Job::Change(Box::new(sink)));
+    }
+
+    /// Waits until every line that was put before is written, at most a second.
+    pub fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        if self.jobs.send(Job::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(FLUSH_MAX);
+        }
+    }
+
+    /// Counts the lines that were dropped: their ring was full, or they could not be written.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.rings.dropped() + self.lost.load(Ordering::Relaxed)
+    }
+}
+
+struct Thread {
+    rings: Arc<Rings>,
+    lost: Arc<AtomicU64>,
+    sink: Sink,
+    batch: String,
+    /// How much of the batch has been.
+    written: usize,
+    calendar: Calendar,
+    complained: Option<Now>,
+    followed: Now,
+}
+
+/// What a look at the rings came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// Lines, and all of them were written.
+    Lines,
+    /// The sink takes no more now.
+    Blocked,
+}
+
+impl Thread {
+    fn run(&mut self, jobs: &Receiver<Job>) {
+        let mut waiting: Vec<SyncSender<()>> = Vec::new();
+        let mut wait = BUSY;
+        loop {
+            match jobs.recv_timeout(wait) {
+                Ok(Job::Change(sink)) => self.change(*sink),
+                Ok(Job::Flush(done)) => waiting.push(done),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.follow();
+            let found = self.empty();
+            if found != Found::Blocked {
+                waiting.drain(..).for_each(|done| done.try_send(()).unwrap_or_default());
+            }
+            wait = match (found, self.sink.access) {
+                (Found::Lines | Found::Blocked, _) => BUSY,
+                (Found::Nothing, Access::Off) => OFF,
+                (Found::Nothing, Access::Errors | Access::All) => QUIET,
+            };
+        }
+    }
+
+    fn change(&mut self, sink: Sink) {
+        // Of a line that stands half in the old sink the rest is of no use in the new one.
+        let (there, rest) = self.batch.as_bytes().split_at(self.written);
+        if !there.is_empty() && !there.ends_with(b"\n") {
+            self.written += rest.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            self.lose(1);
+        }
+        self.sink = sink;
+    }
+
+    fn follow(&mut self) {
+        let now = clock::now();
+        if now.since(self.followed) >= FOLLOW {
+            self.followed = now;
+            if let Err(error) = self.sink.follow() {
+                self.complain(&error);
+            }
+        }
+    }
+
+    /// Empties the rings, a batch of each in turn.
+    fn empty(&mut self) -> Found {
+        let mut found = Found::Nothing;
+        loop {
+            if !self.write() {
+                return Found::Blocked;
+            }
+            self.calendar.set(clock::now(), clock::wall());
+            let rings = Arc::clone(&self.rings);
+            for ring in rings.each() {
+                let start = self.batch.len();
+                ring.drain(|line| {
+                    render::line(&mut self.batch, line, self.sink.format, &mut self.calendar);
+                    if self.batch.len() - start < BATCH { Enough::No } else { Enough::Yes }
+                });
+            }
+            if self.batch.is_empty() {
+                return found;
+            }
+            found = Found::Lines;
+        }
+    }
+
+    /// Writes the batch; whether all of it went, or is lost.
+    fn write(&mut self) -> bool {
+        while self.written < self.batch.len() {
+            let rest = self.batch.as_bytes().get(self.written..).unwrap_or_default();
+            match self.sink.write(rest) {
+                Ok(0) => return false,
+                Ok(count) => self.written += count,
+                Err(error) => {
+                    self.lose(memchr::memchr_iter(b'\n', rest).count() as u64);
+                    self.complain(&error);
+                    break;
+                }
+            }
+        }
+        self.batch.clear();
+        self.written = 0;
+        true
+    }
+
+    fn lose(&self, lines: u64) {
+        self.lost.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Says what is wrong, once in a while.
+    fn complain(&mut self, error: &io::Error) {
+        let now = clock::now();
+        if self.complained.is_none_or(|before| now.since(before) >= COMPLAIN) {
+            self.complained = Some(now);
+            log::warn!("the access log cannot be written, and lines are dropped: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests read files")]
+mod tests {
+    use std::path::Path;
+
+    use super::super::record::tests::sample;
+    use super::*;
+    use crate::breaker::Core;
+    use crate::config::{LineFormat, Log};
+
+    fn sink(path: &Path) -> Sink {
+        Sink::open(&Log {
+            level: log::LevelFilter::Info,
+            access: Access::All,
+            format: LineFormat::Common,
+            file: Some(path.to_owned()),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn lines_of_all_cores_are_there_after_a_flush_and_follow_a_change() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let (old, new) = (directory.path().join("old"), directory.path().join("new"));
+        let rings = Arc::new(Rings::new(2));
+        let writer = Writer::start(Arc::clone(&rings), sink(&old)).unwrap();
+        rings.put(&Core::claim(0), &sample());
+        rings.put(&Core::claim(1), &sample());
+        writer.flush();
+        writer.change(sink(&new));
+        rings.put(&Core::claim(1), &sample());
+        writer.flush();
+        let count = |path| std::fs::read(path).unwrap().split(|byte| *byte == b'\n').count() - 1;
+        assert_eq!((count(&old), count(&new), writer.dropped()), (2, 1, 0));
+    }
+
+    #[test]
+    fn of_a_line_that_was_cut_in_the_old_file_no_rest_stands_in_the_new_one() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let [old, new] = ["old", "new"].map(|name| directory.path().join(name));
+        for (written, expected, lost) in [(0, "one\ntwo\n", 0), (2, "two\n", 1), (4, "two\n", 0)] {
+            std::fs::write(&new, "").unwrap();
+            let mut thread = Thread {
+                rings: Arc::new(Rings::new(1)),
+                lost: Arc::default(),
+                sink: sink(&old),
+                batch: "one\ntwo\n".to_owned(),
+                written,
+                calendar: Calendar::new(),
+                complained: None,
+                followed: clock::now(),
+            };
+            thread.change(sink(&new));
+            assert!(thread.write());
+            assert_eq!(std::fs::read_to_string(&new).unwrap(), expected);
+            assert_eq!(thread.lost.load(Ordering::Relaxed), lost);
+        }
+    }
+}
