@@ -58,13 +58,9 @@ pub struct Origin<'a> {
 /// A client's address as text, written once per connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Address {
-    /// The field lines of a client of whom nobody has said anything.
     text: [u8; Self::LEN_MAX],
     len: u8,
 }
-
-const FOR: &[u8] = b"x-forwarded-for: ";
-const PROTO: &[u8] = b"x-forwarded-proto: http\r\n";
 
 /// The longest received-by of our own.
 pub const NAME_MAX: usize = 32;
@@ -74,31 +70,22 @@ pub const NAME_MAX: usize = 32;
 pub const ADDED: usize = 256;
 
 impl Address {
-    /// Both lines, with an address of 45 characters.
-    const LEN_MAX: usize = 96;
+    /// The longest IPv6 address, with an IPv4 one at its end.
+    const LEN_MAX: usize = 45;
 
     /// The text of `ip`. An IPv4 client of an IPv6 socket is named as what it is.
     #[must_use]
     pub fn new(ip: IpAddr) -> Self {
         let mut text = [0; Self::LEN_MAX];
         let mut rest = &mut text[..];
-        // Lines that did not fit would be cut, not overrun.
-        let _ = rest.write_all(FOR);
-        let _ = write!(rest, "{}\r\n", ip.to_canonical());
-        let _ = rest.write_all(PROTO);
+        // A text that did not fit would be cut, not overrun.
+        let _ = write!(rest, "{}", ip.to_canonical());
         let used = Self::LEN_MAX - rest.len();
         Self { text, len: u8::try_from(used).unwrap_or(0) }
     }
 
-    /// Address and scheme as `X-Forwarded-*` lines.
-    fn lines(&self) -> &[u8] {
-        self.text.get(..usize::from(self.len)).unwrap_or_default()
-    }
-
-    /// The address alone.
     fn ip(&self) -> &[u8] {
-        let end = self.lines().len().saturating_sub(PROTO.len() + "\r\n".len());
-        self.text.get(FOR.len()..end).unwrap_or_default()
+        self.text.get(..usize::from(self.len)).unwrap_or_default()
     }
 }
 
@@ -170,16 +157,12 @@ impl Origin<'_> {
     }
 
     fn x_forwarded(&self, writer: &mut Writer<'_>, said: &Said<'_>) {
-        if self.word == Word::Replaced {
-            writer.put(self.address.lines());
-        } else {
-            writer.put(FOR);
-            said.append_to(writer, FORWARDED_FOR);
-            writer.put(self.address.ip());
-            writer.put(b"\r\n");
-            if !said.has(b"x-forwarded-proto") {
-                writer.put(PROTO);
-            }
+        writer.put(b"x-forwarded-for: ");
+        said.append_to(writer, FORWARDED_FOR);
+        writer.put(self.address.ip());
+        writer.put(b"\r\n");
+        if !said.has(b"x-forwarded-proto") {
+            writer.put(b"x-forwarded-proto: http\r\n");
         }
         if !self.host.is_empty() && !said.has(b"x-forwarded-host") {
             writer.put(b"x-forwarded-host: ");
@@ -279,9 +262,7 @@ mod tests {
             ("fe80::1", "fe80::1"),
             (longest, longest),
         ] {
-            let address = Address::new(ip.parse().unwrap());
-            let lines = format!("x-forwarded-for: {text}\r\nx-forwarded-proto: http\r\n");
-            assert_eq!((address.lines(), address.ip()), (lines.as_bytes(), text.as_bytes()));
+            assert_eq!(Address::new(ip.parse().unwrap()).ip(), text.as_bytes());
         }
     }
 

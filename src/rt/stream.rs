@@ -121,9 +121,9 @@ impl Stream {
         Hearing { reading: tcp.cancelable_read(buf, handle), stream: self, _place: waiting }
     }
 
-    /// As [`Stream::read`], for a connection that is likely to hear more at once: a read that may be
-    /// called off costs the runtime two looks in a table. The buffer comes back at once where too
-    /// many wait so already.
+    /// As [`Stream::read`], for a connection that is likely to hear more at once: a read that may
+    /// be called off costs the runtime two looks in a table. The buffer comes back at once where
+    /// too many wait so already.
     pub fn read_busy(&self, buf: Buf) -> Result<impl Future<Output = (Heard, Buf)>, Buf> {
         let Some(place) = self.deadline.quiet().busy() else { return Err(buf) };
         self.in_flight.set(self.in_flight.get() + 1);
