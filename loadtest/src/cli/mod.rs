@@ -148,6 +148,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Run(run) => run.play(),
         Command::Compare(compare) => compare.measure(),
         Command::Url(target) => target.load(),
+        Command::Origin(origin) => origin.serve().map(|()| Vec::new()),
         Command::Relay { port, origin } => compare::relay::run(*port, *origin).map(|()| Vec::new()),
     });
     match outcome {
