@@ -115,7 +115,6 @@ pub(crate) struct Outcome {
 pub(crate) struct Running {
     began: Nanos,
     duration: Duration,
-    pace: Pace,
     threads: Vec<JoinHandle<Result<client::Ended, String>>>,
     samples: Receiver<Sample>,
     stop: Arc<AtomicBool>,
@@ -193,7 +192,7 @@ impl Load {
         let ready = Arc::new(Barrier::new(threads + 1));
         let began = Arc::new(AtomicU64::new(0));
         let interval = interval(self.duration);
-        let (duration, pace, warm_up) = (self.duration, self.pace, self.warm_up);
+        let (duration, warm_up) = (self.duration, self.warm_up);
         let load = Arc::new(Self { threads, ..self });
         let spawn = |nth: usize| {
             let load = Arc::clone(&load);
@@ -212,7 +211,7 @@ impl Load {
         began.store(clock::now() + clock::nanos(warm_up), Ordering::SeqCst);
         ready.wait();
         let began = began.load(Ordering::SeqCst);
-        Ok(Running { began, duration, pace, threads, samples, stop })
+        Ok(Running { began, duration, threads, samples, stop })
     }
 
     /// Runs to the end without being watched.
@@ -268,7 +267,7 @@ impl Running {
         }
         let mut seen: Vec<Seen> = ends.iter().flat_map(|end| &end.seen).copied().collect();
         seen.sort_by_key(|seen| seen.done);
-        let own = Own::of(&ends, &total, self.pace);
+        let own = Own::of(&ends, &total);
         let end = ends.iter().map(|end| end.at).max().unwrap_or(self.began);
         let (began, span) = (self.began, Duration::from_nanos(end.saturating_sub(self.began)));
         let duration = self.duration.min(span);

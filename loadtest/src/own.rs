@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::Ended;
 use crate::clock::{self, Nanos};
-use crate::load::{LATE, Pace};
-use crate::tally::{Failure, Tally};
+use crate::load::LATE;
+use crate::tally::Tally;
 
 /// A thread this busy cannot do more.
 const BUSY: f64 = 0.95;
@@ -36,8 +36,7 @@ pub(crate) struct Own {
 
 impl Own {
     /// The figures of threads that ended so and counted `total`.
-    #[expect(clippy::cast_precision_loss, reason = "numbers for people")]
-    pub(crate) fn of(ends: &[Ended], total: &Tally, pace: Pace) -> Self {
+    pub(crate) fn of(ends: &[Ended], total: &Tally) -> Self {
         let most = |share: fn(&Ended) -> f64| ends.iter().map(share).fold(0.0, f64::max);
         let mut own = Self {
             busy: most(|end| end.used.busy),
@@ -56,9 +55,6 @@ impl Own {
             ))
         } else if own.busy >= BUSY {
             Some(format!("the generator was the limit: a thread of it was busy {busy:.0}%"))
-        } else if total.failed(Failure::Unsent) > 0 && pace != Pace::Closed {
-            let unsent = total.failed(Failure::Unsent) as f64;
-            Some(format!("{unsent} planned requests found no free connection until the end"))
         } else {
             None
         };
@@ -123,7 +119,7 @@ mod tests {
         }
         let used = Used { busy, displaced: 0.1 };
         let ends = [Ended { used, seen: Vec::new(), at: 0 }];
-        Own::of(&ends, &total, Pace::Open(1.0))
+        Own::of(&ends, &total)
     }
 
     #[test]

@@ -77,7 +77,9 @@ impl<'l> Thread<'l> {
     /// Starts every request that is due and finds a connection.
     pub(super) fn launch(&mut self, now: Nanos) -> io::Result<()> {
         while let Some(planned) = self.schedule.peek(now).filter(|planned| *planned <= now) {
-            if self.may_open() {
+            if planned < self.began && now >= self.began {
+                // Left from warming up: it would only delay what counts.
+            } else if self.may_open() {
                 self.connect(Some(Asked { planned, sent: now }))?;
                 self.tally.lag.record(now.saturating_sub(planned)).unwrap_or_default();
             } else if let Some(id) = self.free.pop_front() {

@@ -4,7 +4,6 @@
 //! counted like that of the others.
 
 use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
 use std::time::Duration;
 
 use crate::interrupt;
@@ -33,12 +32,10 @@ fn serve(port: u16, origin: SocketAddr) -> std::io::Result<()> {
                         }
                     }
                 }
-                Event::Received(id, lent) => {
-                    let bytes = ring.take(lent, |bytes| Rc::<[u8]>::from(bytes));
-                    if let Some(Some(peer)) = peers.get(id.at()) {
-                        ring.send(*peer, bytes)?;
-                    }
-                }
+                Event::Received(id, lent) => match peers.get(id.at()) {
+                    Some(Some(peer)) => ring.forward(*peer, lent)?,
+                    _ => ring.take(lent, |_| ()),
+                },
                 Event::Ended(id, _) => {
                     if let Some(peer) = peers.get_mut(id.at()).and_then(Option::take) {
                         ring.close(peer);

@@ -7,6 +7,7 @@
 
 #![expect(unsafe_code, reason = "operations name memory that the kernel reads")]
 
+mod completion;
 mod pool;
 mod slot;
 #[cfg(test)]
@@ -20,12 +21,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{IoUring, opcode, squeue};
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub(crate) use pool::Lent;
 use pool::Pool;
-use slot::{Flight, Kind, Piece, Slot, Step, adopt_fd, disconnect, end_of, read_token, token};
+use slot::{Bytes, Flight, Kind, Piece, Slot, Step, disconnect, token};
 
 /// Operations handed over in one system call, and completions that may wait.
 const SUBMISSIONS: u32 = 2048;
@@ -79,6 +80,8 @@ pub(crate) struct Ring {
     pool: ManuallyDrop<Pool>,
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Sockets whose bytes found no buffer.
+    starving: Vec<u32>,
 }
 
 impl Ring {
@@ -94,7 +97,7 @@ impl Ring {
         })?;
         let pool = Pool::register(&io)?;
         let (io, pool) = (ManuallyDrop::new(io), ManuallyDrop::new(pool));
-        Ok(Self { io, pool, slots: Vec::new(), free: Vec::new() })
+        Ok(Self { io, pool, slots: Vec::new(), free: Vec::new(), starving: Vec::new() })
     }
 
     /// Accepts connections on `listener` from now on.
@@ -117,7 +120,19 @@ impl Ring {
 
     /// Sends `bytes` after what is queued already.
     pub(crate) fn send(&mut self, id: Id, bytes: Rc<[u8]>) -> io::Result<()> {
-        let Some(slot) = self.live(id) else { return Ok(()) };
+        self.queue(id, Bytes::Shared(bytes))
+    }
+
+    /// As [`Ring::send`], of what was received and is not copied.
+    pub(crate) fn forward(&mut self, id: Id, lent: Lent) -> io::Result<()> {
+        self.queue(id, Bytes::Lent(lent))
+    }
+
+    fn queue(&mut self, id: Id, bytes: Bytes) -> io::Result<()> {
+        let Some(slot) = self.live(id) else {
+            self.give_back(bytes);
+            return Ok(());
+        };
         slot.queue.push_back(Piece { bytes, sent: 0 });
         if slot.sending == Flight::UnderWay { Ok(()) } else { self.push_send(id.slot) }
     }
@@ -150,6 +165,11 @@ impl Ring {
 
     /// Hands over what is to be done, and waits until something happened or `most` has passed.
     pub(crate) fn wait(&mut self, most: Duration) -> io::Result<()> {
+        if self.pool.has_buffers() {
+            for at in std::mem::take(&mut self.starving) {
+                self.feed(at)?;
+            }
+        }
         let span = Timespec::new().sec(most.as_secs()).nsec(most.subsec_nanos());
         match self.io.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&span)) {
             Ok(_) => Ok(()),
@@ -176,91 +196,19 @@ impl Ring {
         }
     }
 
-    fn settle(&mut self, done: &cqueue::Entry) -> io::Result<Option<Event>> {
-        let (step, at) = read_token(done.user_data());
-        let (result, flags) = (done.result(), done.flags());
-        let lent = cqueue::buffer_select(flags)
-            .map(|number| Lent::new(number, usize::try_from(result).unwrap_or(0)));
-        let Some(slot) = self.slots.get_mut(at as usize) else { return Ok(None) };
-        let id = Id { slot: at, age: slot.age };
-        if step == Step::Send {
-            slot.sending = Flight::Landed;
-        } else {
-            slot.standing = if cqueue::more(flags) { Flight::UnderWay } else { Flight::Landed };
-        }
-        if slot.closing {
-            if let Some(lent) = lent {
-                self.pool.give_back(lent);
-            }
-            if let (Step::Accept, Ok(fd)) = (step, u32::try_from(result)) {
-                drop(adopt_fd(fd));
-            }
-            self.release(at);
-            return Ok(None);
-        }
-        match step {
-            Step::Accept => self.accepted(at, result),
-            Step::Connect if result < 0 => Ok(Some(self.ended(id, end_of(result)))),
-            Step::Connect => {
-                self.stand(at, Step::Receive)?;
-                Ok(Some(Event::Connected(id)))
-            }
-            Step::Receive => self.received(id, result, lent),
-            Step::Send => self.sent(id, result),
-        }
-    }
-
-    fn accepted(&mut self, at: u32, result: i32) -> io::Result<Option<Event>> {
-        if self.slots.get(at as usize).is_some_and(|slot| slot.standing == Flight::Landed) {
-            self.stand(at, Step::Accept)?;
-        }
-        let Ok(fd) = u32::try_from(result) else { return Ok(None) };
-        let id = self.adopt(adopt_fd(fd), Kind::Stream);
-        self.stand(id.slot, Step::Receive)?;
-        Ok(Some(Event::Accepted(id)))
-    }
-
-    fn received(&mut self, id: Id, result: i32, lent: Option<Lent>) -> io::Result<Option<Event>> {
-        let standing =
-            self.slots.get(id.at()).is_some_and(|slot| slot.standing == Flight::UnderWay);
-        // Without buffers the kernel stops receiving: those of this turn are given back by the
-        // time it looks again.
-        if result > 0 || result == -libc::ENOBUFS {
-            if !standing {
-                self.stand(id.slot, Step::Receive)?;
-            }
-            return Ok(lent.map(|lent| Event::Received(id, lent)));
-        }
-        if let Some(lent) = lent {
+    fn give_back(&mut self, bytes: Bytes) {
+        if let Bytes::Lent(lent) = bytes {
             self.pool.give_back(lent);
         }
-        let end = if result == 0 { End::Closed } else { end_of(result) };
-        Ok(Some(self.ended(id, end)))
     }
 
-    fn sent(&mut self, id: Id, result: i32) -> io::Result<Option<Event>> {
-        let Some(slot) = self.slots.get_mut(id.at()) else { return Ok(None) };
-        let Ok(count) = usize::try_from(result) else {
-            // The peer's last words, if any, and the end come by the standing receive.
-            slot.queue.clear();
-            return Ok(None);
-        };
-        if let Some(piece) = slot.queue.front_mut() {
-            piece.sent += count;
-            if piece.sent >= piece.bytes.len() {
-                slot.queue.pop_front();
-            }
+    /// Receives again on a socket that found no buffer.
+    fn feed(&mut self, at: u32) -> io::Result<()> {
+        let waits = |slot: &Slot| slot.standing == Flight::Landed && !slot.closing;
+        if self.slots.get(at as usize).is_some_and(waits) {
+            self.stand(at, Step::Receive)?;
         }
-        if slot.queue.is_empty() {
-            return Ok(Some(Event::Sent(id)));
-        }
-        self.push_send(id.slot)?;
-        Ok(None)
-    }
-
-    fn ended(&mut self, id: Id, end: End) -> Event {
-        self.end(id.slot);
-        Event::Ended(id, end)
+        Ok(())
     }
 
     fn live(&mut self, id: Id) -> Option<&mut Slot> {
@@ -290,8 +238,9 @@ impl Ring {
     fn release(&mut self, at: u32) {
         let Some(slot) = self.slots.get_mut(at as usize) else { return };
         if slot.closing && slot.is_quiet() && slot.socket.take().is_some() {
-            slot.queue.clear();
             self.free.push(at);
+            let queue = std::mem::take(&mut slot.queue);
+            queue.into_iter().for_each(|piece| self.give_back(piece.bytes));
         }
     }
 
@@ -313,7 +262,7 @@ impl Ring {
     fn push_send(&mut self, at: u32) -> io::Result<()> {
         let Some(slot) = self.slots.get_mut(at as usize) else { return Ok(()) };
         let (Some(socket), Some(piece)) = (&slot.socket, slot.queue.front()) else { return Ok(()) };
-        let rest = piece.bytes.get(piece.sent..).unwrap_or_default();
+        let rest = self.pool.of(&piece.bytes).get(piece.sent..).unwrap_or_default();
         let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
         let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
         let send = opcode::Send::new(Fd(socket.as_raw_fd()), rest.as_ptr(), len).flags(flags);

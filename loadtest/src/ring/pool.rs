@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
+use super::slot::Bytes;
+
 /// How many: more than the answers of one turn, as a rule. A power of two.
 const COUNT: u16 = 128;
 
@@ -32,24 +34,20 @@ pub(crate) struct Lent {
     len: usize,
 }
 
-impl Lent {
-    pub(super) const fn new(number: u16, len: usize) -> Self {
-        Self { number, len }
-    }
-}
-
 /// All buffers of one ring.
 pub(super) struct Pool {
     entries: Box<Page>,
     memory: Box<[u8]>,
     tail: u16,
+    /// How many the kernel has filled and we have not given back.
+    lent: u16,
 }
 
 impl Pool {
     /// Registers buffers with `io`.
     pub(super) fn register(io: &IoUring) -> io::Result<Self> {
         let memory = vec![0; SIZE * usize::from(COUNT)].into_boxed_slice();
-        let mut pool = Self { entries: Box::new(Page([0; 4096])), memory, tail: 0 };
+        let mut pool = Self { entries: Box::new(Page([0; 4096])), memory, tail: 0, lent: 0 };
         let address = pool.entries.0.as_ptr() as u64;
         // SAFETY: the page is aligned, holds `COUNT` entries of 16 bytes, and outlives the ring:
         // `Ring` drops its pool after its descriptor, or never.
@@ -66,9 +64,29 @@ impl Pool {
         self.memory.get(start..start + lent.len.min(SIZE)).unwrap_or_default()
     }
 
+    /// What is to be sent.
+    pub(super) fn of<'b>(&'b self, bytes: &'b Bytes) -> &'b [u8] {
+        match bytes {
+            Bytes::Shared(bytes) => bytes,
+            Bytes::Lent(lent) => self.bytes(lent),
+        }
+    }
+
+    /// A buffer that the kernel has filled.
+    pub(super) fn lend(&mut self, number: u16, len: usize) -> Lent {
+        self.lent += 1;
+        Lent { number, len }
+    }
+
+    /// Whether the kernel has a buffer to fill.
+    pub(super) const fn has_buffers(&self) -> bool {
+        self.lent < COUNT
+    }
+
     /// Takes a buffer back.
     #[expect(clippy::needless_pass_by_value, reason = "who gives it back no longer has it")]
     pub(super) fn give_back(&mut self, lent: Lent) {
+        self.lent -= 1;
         self.offer(lent.number);
     }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use socket2::{SockAddr, Socket};
 
-use super::End;
+use super::{End, Lent};
 
 #[derive(Default)]
 pub(super) struct Slot {
@@ -47,8 +47,15 @@ pub(super) enum Kind {
 }
 
 pub(super) struct Piece {
-    pub(super) bytes: Rc<[u8]>,
+    pub(super) bytes: Bytes,
     pub(super) sent: usize,
+}
+
+/// What is sent.
+pub(super) enum Bytes {
+    Shared(Rc<[u8]>),
+    /// A buffer of the pool, as it was received.
+    Lent(Lent),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

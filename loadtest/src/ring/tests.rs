@@ -1,5 +1,7 @@
 //! The ring against plain sockets of the standard library.
 
+#![allow(clippy::disallowed_methods, reason = "a slow reader is slow")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -9,7 +11,7 @@ use super::*;
 /// Runs the ring until `pick` has found what it looks for.
 #[track_caller]
 fn until<T>(ring: &mut Ring, mut pick: impl FnMut(&mut Ring, Event) -> Option<T>) -> T {
-    for _ in 0..1000 {
+    for _ in 0..10_000 {
         while let Some(event) = ring.next().unwrap() {
             if let Some(found) = pick(ring, event) {
                 return found;
@@ -97,4 +99,38 @@ fn a_listener_accepts_many_and_a_reset_arrives_as_one() {
         .collect();
     ends.sort();
     assert_eq!(ends, [Ok(0), Err(io::ErrorKind::ConnectionReset)]);
+}
+
+#[test]
+fn more_than_all_buffers_is_forwarded_to_a_slow_reader_without_loss() {
+    const LENGTH: usize = 20_000_000;
+    let mut ring = Ring::new().unwrap();
+    let (from, mut source) = connected(&mut ring);
+    let (to, mut sink) = connected(&mut ring);
+    let byte = |nth: usize| (nth / 7).to_le_bytes()[0];
+    let sending = std::thread::spawn(move || {
+        source.write_all(&(0..LENGTH).map(byte).collect::<Vec<_>>()).unwrap();
+        source
+    });
+    let receiving = std::thread::spawn(move || {
+        // The sockets and all buffers are full by then.
+        std::thread::sleep(Duration::from_millis(200));
+        let mut all = vec![0; LENGTH];
+        sink.read_exact(&mut all).unwrap();
+        all.iter().enumerate().all(|(nth, found)| *found == byte(nth))
+    });
+    let mut passed = 0;
+    until(&mut ring, |ring, event| match event {
+        Event::Received(id, lent) => {
+            assert_eq!(id, from);
+            passed += ring.pool.bytes(&lent).len();
+            ring.forward(to, lent).unwrap();
+            None
+        }
+        Event::Sent(id) if id == to && passed == LENGTH => Some(()),
+        _ => None,
+    });
+    assert_eq!(passed, LENGTH);
+    assert!(receiving.join().unwrap(), "the bytes arrived changed");
+    drop(sending.join().unwrap());
 }
