@@ -14,6 +14,7 @@ mod dice;
 mod expect;
 mod interrupt;
 mod load;
+mod memory;
 mod message;
 mod origin;
 mod own;

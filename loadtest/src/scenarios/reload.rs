@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::config;
 use crate::expect::Expect;
 use crate::load::{Connections, Load, Outcome, Pace, Running};
+use crate::memory::MemoryWatch;
 use crate::origin::{Fault, Origin, Script, Spec};
 use crate::proxy::Proxy;
 use crate::report::Limit;
@@ -25,6 +26,9 @@ const FAILURES: u64 = 3;
 
 /// Between two reloads, so that each meets many requests.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Between two looks at the memory.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The loads run until the reloads are done, and no longer than this.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -55,7 +59,9 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let running = running?;
     running.iter().for_each(Running::warm_up);
     let wanted = stage.count(1000, 20);
-    let memory = reload(&proxy, &configs, wanted);
+    let watch = MemoryWatch::start(proxy.process(), LOOK);
+    let slowest = reload(&proxy, &configs, wanted);
+    let memory = watch.stop();
     for it in &running {
         it.stopper().store(true, std::sync::atomic::Ordering::Relaxed);
     }
@@ -65,7 +71,7 @@ fn play(stage: &mut Stage) -> Result<(), String> {
         stage.section(name, load, &outcome);
         outcomes.push(outcome);
     }
-    let (memory, slowest) = memory?;
+    let slowest = slowest?;
     judge(stage, &outcomes);
     let refused = outcomes.last().map_or(0, |outcome| outcome.total.count(Kind::Refused));
     stage.must("refusals of the open breaker", count(refused), "", Limit::AtLeast(1.0));
@@ -73,14 +79,11 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     stage.must("requests that its service saw meanwhile", count(hits), "", Limit::AtMost(0.0));
     stage.must("reloads", count(wanted), "", Limit::AtLeast(count(wanted)));
     stage.should("slowest reload, from signal to service", slowest, "ms", Limit::AtMost(100.0));
-    // The first tenth warms up what a reload needs.
-    if let (Some(early), Some(late)) = (memory.get(memory.len() / 10), memory.last()) {
-        let growth = (count(*late) / count((*early).max(1)) - 1.0) * 100.0;
-        stage.tell("private memory at the end", count(*late) / 1024.0, "KiB");
-        // So few reloads grow by a page here and there.
-        let limit = if wanted >= 200 { Limit::AtMost(5.0) } else { Limit::None };
-        stage.must("growth of private memory", growth, "%", limit);
-    }
+    // So few reloads grow by a page here and there.
+    let limit = if wanted >= 200 { Limit::AtMost(5.0) } else { Limit::None };
+    stage.must("growth of private memory in the second half", memory.growth(), "%", limit);
+    stage.tell("private memory at the end", count(memory.last()) / 1024.0, "KiB");
+    stage.table(memory.table());
     Ok(())
 }
 
@@ -138,14 +141,10 @@ fn loads(stage: &Stage, proxy: &Proxy) -> Vec<(&'static str, Load)> {
     ]
 }
 
-/// Reloads `count` times, in turn; memory after each, and the slowest in milliseconds.
-fn reload(
-    proxy: &Proxy,
-    configs: &[Value; 2],
-    count: usize,
-) -> Result<(Vec<u64>, f64), String> {
-    let (mut memory, mut slowest) = (Vec::new(), 0_f64);
-    for (nth, config) in configs.iter().rev().cycle().take(count).enumerate() {
+/// Reloads `count` times, in turn; how long the slowest took, in milliseconds.
+fn reload(proxy: &Proxy, configs: &[Value; 2], count: usize) -> Result<f64, String> {
+    let mut slowest = 0_f64;
+    for config in configs.iter().rev().cycle().take(count) {
         if interrupt::is_raised() {
             break;
         }
@@ -153,12 +152,8 @@ fn reload(
         proxy.reload(config)?;
         slowest = slowest.max(clock::millis(clock::now() - began));
         clock::pass(PAUSE);
-        // To read it costs the proxy a lock and some time.
-        if count <= 100 || nth % 10 == 0 {
-            memory.push(proxy.process().memory().private);
-        }
     }
-    Ok((memory, slowest))
+    Ok(slowest)
 }
 
 fn judge(stage: &mut Stage, outcomes: &[Outcome]) {

@@ -1,20 +1,18 @@
 //! A long time of mixed traffic: nothing may grow, nothing may fail.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::config;
 use crate::expect::Expect;
+use crate::memory::MemoryWatch;
 use crate::load::{Connections, Load, Pace, Request};
 use crate::origin::{Delay, Fault, Script, Spec, Trickle};
 use crate::proxy::Proxy;
-use crate::report::{Limit, Table};
+use crate::report::Limit;
 use crate::stage::{Scenario, Stage, count};
 use crate::tally::Kind;
-use crate::{clock, interrupt};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "soak",
@@ -48,7 +46,7 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     ]))?;
     let (rate, span) = (stage.rate(3000.0, 300.0), stage.seconds(600.0, 3.0));
     let loads = loads(stage, &proxy, rate, span);
-    let memory = MemoryWatch::start(&proxy, span);
+    let memory = MemoryWatch::start(proxy.process(), span / LOOKS);
     let running: Result<Vec<_>, String> =
         loads.iter().skip(1).map(|(_, load)| load.clone().start()).collect();
     let mut outcomes = Vec::new();
@@ -60,7 +58,7 @@ fn play(stage: &mut Stage) -> Result<(), String> {
         stage.section(name, load, &outcome);
         outcomes.push(outcome);
     }
-    let memory = memory.stop(&proxy);
+    let memory = memory.stop();
     // The load on the sick route is last, and fails by plan.
     let healthy = outcomes.iter().take(outcomes.len().saturating_sub(1));
     let not_good: u64 =
@@ -70,19 +68,10 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     stage.must("requests without an answer", count(lost), "", Limit::AtMost(0.0));
     let panics = proxy.admin().metrics()?.sum("fusebox_panics_total", &[]);
     stage.must("panics in the proxy", panics, "", Limit::AtMost(0.0));
-    // After a fifth everything that is kept has been taken once.
-    if let (Some(early), Some(late)) = (memory.get(memory.len() / 5), memory.last()) {
-        let growth = (count(*late) / count((*early).max(1)) - 1.0) * 100.0;
-        let limit = if span >= Duration::from_secs(60) { Limit::AtMost(5.0) } else { Limit::None };
-        stage.must("growth of private memory", growth, "%", limit);
-        stage.tell("private memory at the end", count(*late) / 1024.0, "KiB");
-    }
-    let cell = |(nth, bytes): (usize, &u64)| vec![nth.to_string(), (bytes / 1024).to_string()];
-    stage.table(Table {
-        title: "Private memory of the proxy".to_owned(),
-        columns: vec!["look".to_owned(), "KiB".to_owned()],
-        rows: memory.iter().enumerate().step_by(memory.len().div_ceil(12)).map(cell).collect(),
-    });
+    let limit = if span >= Duration::from_secs(60) { Limit::AtMost(5.0) } else { Limit::None };
+    stage.must("growth of private memory in the second half", memory.growth(), "%", limit);
+    stage.tell("private memory at the end", count(memory.last()) / 1024.0, "KiB");
+    stage.table(memory.table());
     Ok(())
 }
 
@@ -106,33 +95,4 @@ fn loads(stage: &Stage, proxy: &Proxy, rate: f64, span: Duration) -> Vec<(&'stat
         ),
         ("a sick service", load("/sick", 0.05, refused)),
     ]
-}
-
-/// Looks at the proxy's memory, from start to end.
-struct MemoryWatch {
-    stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<Vec<u64>>,
-}
-
-impl MemoryWatch {
-    fn start(proxy: &Proxy, span: Duration) -> Self {
-        let (stop, pid) = (Arc::new(AtomicBool::new(false)), proxy.process().pid());
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut seen = Vec::new();
-            while !stopped.load(Ordering::Relaxed) && !interrupt::is_raised() {
-                clock::pass(span / LOOKS);
-                seen.push(crate::process::memory_of(pid).private);
-            }
-            seen
-        });
-        Self { stop, thread }
-    }
-
-    fn stop(self, proxy: &Proxy) -> Vec<u64> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut seen = self.thread.join().unwrap_or_default();
-        seen.push(proxy.process().memory().private);
-        seen
-    }
 }
