@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -42,6 +43,8 @@ impl Process {
     /// Starts `command` on `cores`; what it prints is kept.
     pub(crate) fn start(command: &mut Command, cores: &[usize]) -> Result<Self, String> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // An interrupt from the terminal is for us, who end what we started.
+        command.process_group(0);
         let spawned = cores::within(cores, || command.spawn());
         let name = command.get_program().display();
         let mut child = spawned.map_err(|error| format!("cannot start {name}: {error}"))?;

@@ -76,10 +76,11 @@ impl Scenario {
             ..Report::default()
         };
         let mut stage = Stage { settings: settings.clone(), report, name: self.name };
-        (self.play)(&mut stage).map_err(|error| format!("{}: {error}", self.name))?;
+        let played = (self.play)(&mut stage);
         if interrupt::is_raised() {
             return Err(format!("{}: interrupted", self.name));
         }
+        played.map_err(|error| format!("{}: {error}", self.name))?;
         Ok(stage.report)
     }
 }
