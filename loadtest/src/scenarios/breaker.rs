@@ -187,9 +187,9 @@ fn one_bad_target(stage: &mut Stage) -> Result<(), String> {
     let begin = |began| origins.iter().for_each(|origin| origin.begin(began));
     let outcome = stage.run(name, &proxy, &load, begin)?.outcome;
     stage.marks(&[(from.as_secs_f64(), "sick"), (to.as_secs_f64(), "well")]);
-    // Each round of the sick target costs its probe, and the first one K.
-    let rounds = count(u64::try_from((span.as_millis() / open.as_millis()) + 2).unwrap_or(0));
-    let most = count(FAILURES + 64) + rounds;
+    // The first round costs K and what is under way then, each later one its probe.
+    let rounds = usize::try_from(span.as_millis() / open.as_millis()).unwrap_or(0) + 2;
+    let most = count(FAILURES + load.connections.count() + rounds);
     let total = &outcome.total;
     let bad = count(total.count(Kind::Bad));
     stage.must(&format!("{name}: failures that clients saw"), bad, "", Limit::AtMost(most));
