@@ -139,7 +139,7 @@ impl Thread<'_> {
             self.fail(asked, failure, now);
         }
         if let (Connections::Fresh(_), true) = (self.load.connections, is_sound) {
-            self.open -= 1;
+            self.make_room(now);
         } else {
             self.resting.push_back(if is_sound { now } else { now + REST });
         }

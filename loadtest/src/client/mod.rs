@@ -53,6 +53,8 @@ struct Thread<'l> {
     /// How many exist or are resting; for fresh ones, how many requests are under way.
     open: usize,
     most: usize,
+    /// Since when there is room for another fresh one.
+    room_since: Nanos,
     schedule: Schedule,
     began: Nanos,
     end: Nanos,
@@ -96,6 +98,7 @@ impl Thread<'_> {
         for connection in self.connections.iter_mut().flatten() {
             connection.free_since = now;
         }
+        self.room_since = now;
         self.tally.opened = 0;
     }
 
@@ -159,11 +162,19 @@ impl Thread<'_> {
         matches!(self.load.connections, Connections::Fresh(_)) && self.open < self.most
     }
 
+    /// One connection less.
+    fn make_room(&mut self, now: Nanos) {
+        if self.open == self.most {
+            self.room_since = now;
+        }
+        self.open -= 1;
+    }
+
     /// Opens connections that have rested, and fails what has waited too long.
     fn look(&mut self, now: Nanos) -> io::Result<()> {
         while self.resting.front().is_some_and(|until| *until <= now) {
             self.resting.pop_front();
-            self.open -= 1;
+            self.make_room(now);
             if let Connections::Kept(_) = self.load.connections {
                 self.connect(None)?;
             }

@@ -33,6 +33,7 @@ impl<'l> Thread<'l> {
             resting: VecDeque::new(),
             open: 0,
             most: most.max(1),
+            room_since: now,
             schedule: Schedule::new(Pace::Closed, 0, 1, 0, 0),
             began: now,
             end: now,
@@ -81,7 +82,10 @@ impl<'l> Thread<'l> {
                 // Left from warming up: it would only delay what counts.
             } else if self.may_open() {
                 self.connect(Some(Asked { planned, sent: now }))?;
-                self.tally.lag.record(now.saturating_sub(planned)).unwrap_or_default();
+                self.tally
+                    .lag
+                    .record(now.saturating_sub(planned.max(self.room_since)))
+                    .unwrap_or_default();
             } else if let Some(id) = self.free.pop_front() {
                 if !self.ask(id, planned, now)? {
                     continue; // it has ended meanwhile
