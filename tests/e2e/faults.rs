@@ -27,7 +27,7 @@
 //! - F18, slow head, body, reader: 408, 408, cut.
 //!   `limits::a_head_that_trickles…`, `limits::a_body_without…`, `hostile::a_reader_that…`
 //! - F19, ten thousand at rest, two thousand slow: their memory, others' time.
-//!   `rest`; `loadtest --rest --slow`
+//!   `rest`; `loadtest run slow-clients`
 //! - F20, half-close behind the request: answered in full.
 //!   `abort::a_client_that_stops_sending…`, `connections::…`
 //! - F21, `100-continue`, then no body: 408, and the breaker does not move. It is the upstream that

@@ -1,0 +1,87 @@
+//! What was measured of one program in one case and round.
+
+use super::Case;
+use crate::load::Running;
+use crate::process::{self, Process};
+use crate::stage::{count, quantile};
+use crate::tally::Kind;
+
+/// One measurement.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    pub(super) program: &'static str,
+    pub(super) case: Case,
+    pub(super) ours: Measured,
+    /// Microseconds for each request when wrk loads.
+    pub(super) wrk: Option<f64>,
+}
+
+/// What our generator measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    /// Requests each second.
+    pub(super) rate: f64,
+    /// Processor time of the program for each request.
+    pub(super) cpu_us: f64,
+    /// Busy time of its processors for each request.
+    pub(super) core_us: f64,
+    /// The share of time that they were busy.
+    pub(super) core_busy: f64,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    pub(super) resident: f64,
+    pub(super) not_good: u64,
+}
+
+impl Measured {
+    /// Measures `process` on `cores` while the load runs that `start` has begun.
+    pub(super) fn of(
+        process: &Process,
+        cores: &[usize],
+        start: impl FnOnce() -> Result<Running, String>,
+    ) -> Result<Self, String> {
+        let running = start()?;
+        let core =
+            || cores.iter().map(|core| process::core_time(*core)).sum::<std::time::Duration>();
+        let (cpu, busy) = (process.cpu(), core());
+        let outcome = running.finish(|_| {})?;
+        let cpu = process.cpu().saturating_sub(cpu).as_secs_f64();
+        let busy = core().saturating_sub(busy).as_secs_f64();
+        let total = &outcome.total;
+        let asked = count(total.total().max(1));
+        let all = total.latencies();
+        Ok(Self {
+            rate: outcome.rate(),
+            cpu_us: cpu * 1e6 / asked,
+            core_us: busy * 1e6 / asked,
+            core_busy: busy / outcome.duration.as_secs_f64() / count(cores.len().max(1)),
+            p50_ms: quantile(&all, 0.5),
+            p99_ms: quantile(&all, 0.99),
+            resident: count(process.memory().resident),
+            not_good: total.total() - total.count(Kind::Good),
+        })
+    }
+}
+
+/// The one in the middle; of two, their mean.
+pub(super) fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match (values.get(middle.wrapping_sub(1)), values.get(middle)) {
+        (Some(low), Some(high)) if values.len().is_multiple_of(2) => f64::midpoint(*low, *high),
+        (_, Some(value)) => *value,
+        _ => f64::NAN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0])), (2.0, 2.5));
+        assert!(median(&[]).is_nan());
+    }
+}

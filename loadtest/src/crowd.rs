@@ -1,0 +1,144 @@
+//! Connections that are held: idle after an answer, or with half a head sent.
+//!
+//! Enters: how many, and what each sends once. Leaves: how many stand, and how many the proxy has
+//! ended. Owns a thread with a ring; dropping the crowd closes them all.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{io, mem};
+
+use crate::clock::{self, Nanos};
+use crate::cores;
+use crate::ring::{Event, Ring};
+
+/// How long all of them may take to stand.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Connections that are opened at once: fewer than wait in a listener's queue.
+const OPENING_MAX: usize = 256;
+
+/// What a connection of a crowd waits for before it counts as standing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Its bytes are sent.
+    Sent,
+    /// An answer has begun to arrive.
+    Answered,
+}
+
+/// Connections that are held.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    standing: AtomicU64,
+    ended: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Crowd {
+    /// Opens `count` connections to `address`, each of which sends `bytes` and then nothing. One
+    /// that is ended is opened again.
+    pub(crate) fn gather(
+        address: SocketAddr,
+        count: usize,
+        bytes: &[u8],
+        until: Until,
+        cores: &[usize],
+    ) -> Result<Self, String> {
+        let shared = Arc::new(Shared::default());
+        let (ready, gathered) = mpsc::channel();
+        let (theirs, bytes, cores) = (Arc::clone(&shared), bytes.to_vec(), cores.to_vec());
+        let thread = std::thread::spawn(move || {
+            cores::pin_in_turn(&cores, 0);
+            hold(address, count, &bytes, until, &theirs, &ready)
+        });
+        let crowd = Self { shared, thread: Some(thread) };
+        match gathered.recv_timeout(PATIENCE) {
+            Ok(()) => Ok(crowd),
+            Err(_) => Err(format!("only {} of {count} connections stand", crowd.standing())),
+        }
+    }
+
+    /// How many stand.
+    pub(crate) fn standing(&self) -> u64 {
+        self.shared.standing.load(Ordering::Relaxed)
+    }
+
+    /// How many the proxy has ended.
+    pub(crate) fn ended(&self) -> u64 {
+        self.shared.ended.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(Err(error)) = mem::take(&mut self.thread).and_then(|it| it.join().ok()) {
+            eprintln!("loadtest: the crowd broke up: {error}");
+        }
+    }
+}
+
+fn hold(
+    address: SocketAddr,
+    count: usize,
+    bytes: &[u8],
+    until: Until,
+    shared: &Shared,
+    ready: &mpsc::Sender<()>,
+) -> io::Result<()> {
+    let mut ring = Ring::new()?;
+    // By slot: whether it stands.
+    let mut stands: Vec<bool> = Vec::new();
+    let (mut open, mut opening, mut standing, mut resting) = (0, 0, 0, Nanos::MIN);
+    while !shared.stop.load(Ordering::Relaxed) {
+        while open < count && opening < OPENING_MAX && clock::now() >= resting {
+            let id = ring.connect(address)?;
+            stands.resize(stands.len().max(id.at() + 1), false);
+            (open, opening) = (open + 1, opening + 1);
+        }
+        ring.wait(Duration::from_millis(10))?;
+        while let Some(event) = ring.next()? {
+            let (id, has_come) = match event {
+                Event::Connected(id) => {
+                    ring.send(id, bytes.into())?;
+                    continue;
+                }
+                Event::Sent(id) => (id, until == Until::Sent),
+                Event::Received(id, lent) => {
+                    ring.take(lent, |_| ());
+                    (id, until == Until::Answered)
+                }
+                Event::Ended(id, _) => {
+                    open -= 1;
+                    if stands.get_mut(id.at()).is_some_and(mem::take) {
+                        standing -= 1;
+                        shared.ended.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        opening -= 1;
+                        resting = clock::now() + 10 * clock::MILLI;
+                    }
+                    continue;
+                }
+                Event::Accepted(_) => continue,
+            };
+            if has_come && let Some(stands @ false) = stands.get_mut(id.at()) {
+                *stands = true;
+                (opening, standing) = (opening - 1, standing + 1);
+            }
+        }
+        shared.standing.store(standing, Ordering::Relaxed);
+        if standing == u64::try_from(count).unwrap_or(u64::MAX) {
+            ready.send(()).unwrap_or_default(); // heard once
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! The tables of a report as Markdown, for a README.
+
+use std::fmt::Write;
+
+use super::Report;
+
+/// `report` as Markdown.
+pub(crate) fn markdown(report: &Report) -> String {
+    let mut out = format!("## {}\n\n{}\n\n{}\n", report.name, report.about, report.machine.line());
+    if !report.settings.is_empty() {
+        out.push('\n');
+    }
+    for (name, value) in &report.settings {
+        let _ = writeln!(out, "- {name}: {value}");
+    }
+    for table in &report.tables {
+        let _ = writeln!(out, "\n### {}\n\n| {} |", table.title, table.columns.join(" | "));
+        let _ = writeln!(out, "|{}", "---|".repeat(table.columns.len()));
+        for row in &table.rows {
+            let _ = writeln!(out, "| {} |", row.join(" | "));
+        }
+    }
+    if !(report.skipped.is_empty() && report.notes.is_empty()) {
+        out.push('\n');
+    }
+    for note in report.skipped.iter().chain(&report.notes) {
+        let _ = writeln!(out, "- {note}");
+    }
+    out
+}

@@ -1,0 +1,169 @@
+//! Reloads under full load: nobody may notice.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::config;
+use crate::expect::Expect;
+use crate::load::{Connections, Load, Outcome, Pace, Running};
+use crate::memory::MemoryWatch;
+use crate::origin::{Fault, Origin, Script, Spec};
+use crate::proxy::Proxy;
+use crate::report::Limit;
+use crate::stage::{Scenario, Stage, count};
+use crate::tally::Kind;
+use crate::{clock, interrupt};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "reload",
+    about: "SIGHUP with two configurations in turn under full load, breakers open and closed",
+    play,
+};
+
+/// Failures that open the breaker of the sick route.
+const FAILURES: u64 = 3;
+
+/// Between two reloads, so that each meets many requests.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Between two looks at the memory.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The loads run until the reloads are done, and no longer than this.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Who answers, and who is sick.
+struct Origins {
+    one: Origin,
+    two: Origin,
+    sick: Origin,
+}
+
+fn play(stage: &mut Stage) -> Result<(), String> {
+    let sick = Spec { script: Script::always(Fault::failing(1.0)), ..Spec::named("sick") };
+    let origins = Origins {
+        one: stage.origin(Spec::named("one"))?,
+        two: stage.origin(Spec::named("two"))?,
+        sick: stage.origin(sick)?,
+    };
+    origins.sick.begin_now();
+    let configs = [generation(&origins, 1), generation(&origins, 2)];
+    let proxy = stage.proxy(&configs[0])?;
+    trip(stage, &proxy)?;
+    let failed_before = origins.sick.requests();
+
+    let loads = loads(stage, &proxy);
+    let running: Result<Vec<Running>, String> =
+        loads.iter().map(|(_, load)| load.clone().start()).collect();
+    let running = running?;
+    running.iter().for_each(Running::warm_up);
+    let wanted = stage.count(1000, 20);
+    let watch = MemoryWatch::start(proxy.process(), LOOK);
+    let slowest = reload(&proxy, &configs, wanted);
+    let memory = watch.stop();
+    for it in &running {
+        it.stopper().store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+    let mut outcomes = Vec::new();
+    for (it, (name, load)) in running.into_iter().zip(&loads) {
+        let outcome = it.finish(|_| {})?;
+        stage.section(name, load, &outcome);
+        outcomes.push(outcome);
+    }
+    let slowest = slowest?;
+    judge(stage, &outcomes);
+    let refused = outcomes.last().map_or(0, |outcome| outcome.total.count(Kind::Refused));
+    stage.must("refusals of the open breaker", count(refused), "", Limit::AtLeast(1.0));
+    let hits = origins.sick.requests() - failed_before;
+    stage.must("requests that its service saw meanwhile", count(hits), "", Limit::AtMost(0.0));
+    stage.must("reloads", count(wanted), "", Limit::AtLeast(count(wanted)));
+    stage.should("slowest reload, from signal to service", slowest, "ms", Limit::AtMost(100.0));
+    // So few reloads grow by a page here and there.
+    let limit = if wanted >= 200 { Limit::AtMost(5.0) } else { Limit::None };
+    stage.must("growth of private memory in the second half", memory.growth(), "%", limit);
+    stage.tell("private memory at the end", count(memory.last()) / 1024.0, "KiB");
+    stage.table(memory.table());
+    Ok(())
+}
+
+/// What is the same in every answer of `number`, and in no other.
+fn generation(origins: &Origins, number: u32) -> Value {
+    let path = format!("/g{number}");
+    let plain = if number == 1 { &origins.one } else { &origins.two };
+    let both = json!({
+        "services": {
+            "a": { "url": origins.one.url(&path) },
+            "b": { "url": origins.two.url(&path) },
+        }
+    });
+    let breaker = json!({
+        "maxFailures": FAILURES, "resetTimeout": "1 hour", "timeout": "5s", "rejectStatusCode": 503,
+    });
+    config::routes(&[
+        ("/plain", config::guarded(&plain.url(&path))),
+        ("/both", both),
+        ("/sick", config::route(&origins.sick.url(&path), &breaker)),
+    ])
+}
+
+/// Opens the breaker of the sick route.
+fn trip(stage: &Stage, proxy: &Proxy) -> Result<(), String> {
+    let span = Duration::from_millis(200);
+    let load = stage.load(proxy, "/sick", Pace::Open(100.0), span);
+    let load = Load { warm_up: Duration::ZERO, connections: Connections::Kept(1), ..load };
+    load.run()?;
+    let breakers = proxy.admin().breakers()?;
+    let is_open = breakers.iter().any(|it| it.name.contains("/sick") && it.state == "open");
+    if is_open { Ok(()) } else { Err(format!("the breaker did not open: {breakers:?}")) }
+}
+
+/// The loads by name; the one on the open breaker is last.
+fn loads(stage: &Stage, proxy: &Proxy) -> Vec<(&'static str, Load)> {
+    let echo = |name, number| Spec::echo(name, &format!("/g{number}"));
+    let both = |number| {
+        let (a, b) = (echo("one", number), echo("two", number));
+        format!("{},{}", a.trim_end_matches('}'), b.trim_start_matches('{'))
+    };
+    let plain = Expect::one_of(&[&echo("one", 1), &echo("two", 2)]);
+    let both = Expect::one_of(&[&both(1), &both(2)]);
+    let warm_up = Duration::from_millis(100);
+    let load = |path, pace, expect| {
+        Load { expect, warm_up, ..stage.load(proxy, path, pace, LONGEST) }
+    };
+    let full = stage.pick(Pace::Closed, Pace::Open(500.0));
+    let beside = Pace::Open(stage.rate(500.0, 100.0));
+    let refused = Expect::status(200).or_refused(503);
+    vec![
+        ("one service", load("/plain", full, plain)),
+        ("two services, merged", load("/both", beside, both)),
+        ("behind an open breaker", load("/sick", beside, refused)),
+    ]
+}
+
+/// Reloads `count` times, in turn; how long the slowest took, in milliseconds.
+fn reload(proxy: &Proxy, configs: &[Value; 2], count: usize) -> Result<f64, String> {
+    let mut slowest = 0_f64;
+    for config in configs.iter().rev().cycle().take(count) {
+        if interrupt::is_raised() {
+            break;
+        }
+        let began = clock::now();
+        proxy.reload(config)?;
+        slowest = slowest.max(clock::millis(clock::now() - began));
+        clock::pass(PAUSE);
+    }
+    Ok(slowest)
+}
+
+fn judge(stage: &mut Stage, outcomes: &[Outcome]) {
+    let sum = |of: fn(&Outcome) -> u64| count(outcomes.iter().map(of).sum::<u64>());
+    let lost = sum(Outcome::failures);
+    let bad = sum(|it| it.total.count(Kind::Bad));
+    let ended = sum(|it| it.total.ended);
+    stage.must("failed requests", bad.max(lost), "", Limit::AtMost(0.0));
+    stage.must("connections closed", ended, "", Limit::AtMost(0.0));
+    let mixed = sum(|it| it.total.failed(crate::tally::Failure::Unexpected));
+    stage.must("answers of no single generation", mixed, "", Limit::AtMost(0.0));
+    stage.tell("requests", sum(|it| it.total.total()), "");
+}
