@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
-use fusebox::breaker::policy::{Policy, StatusSet, Trip, Window};
+use fusebox::breaker::policy::{Policy, Window};
 use fusebox::breaker::registry::{Draft, Registry};
 use fusebox::config::{
     Access, Answer, Balance, Body, BreakerConfig, Config, Driver, Forwarded, HostHeader,
@@ -171,18 +171,14 @@ fn service(nth: usize) -> Service {
 
 fn breaker() -> BreakerConfig {
     let message = |status, text: &str| Answer { status, body: Body::Message(text.to_owned()) };
-    let trip = Trip::Reset {
-        failures: NonZeroU32::MIN.saturating_add(9),
-        window: Window::Cumulative,
-        open_for: Duration::from_secs(120),
-        probe_max: Duration::from_secs(30),
-    };
+    let failures = NonZeroU32::MIN.saturating_add(9);
     BreakerConfig {
         scope: Scope::Route,
-        policy: Policy { trip, failures: StatusSet::server_errors() },
+        policy: Policy::reset(failures, Window::Cumulative, Duration::from_secs(120)),
         timeout: Some(Duration::from_secs(30)),
         timeout_answer: message(504, "Operation timeout"),
         refusal: message(503, "Service unavailable"),
+        fallback: None,
         retry_after: RetryAfter::Send,
         on_open: Vec::new(),
         on_close: Vec::new(),

@@ -2,20 +2,18 @@
 //!
 //! Enters: how the exchange ended. Leaves: the transition this causes, if any. Settling consumes
 //! the ticket, so that each exchange is counted once; a ticket that is dropped counts as neutral
-//! and gives a probe's place back. Late results are fenced by the epoch they were admitted in.
+//! and gives a probe's permit back. Late results are fenced by the epoch they were admitted in.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 use std::marker::PhantomData;
-use std::num::NonZeroU32;
-use std::time::Duration;
+use std::mem::ManuallyDrop;
 
-use super::circuit::{Move, State, Word};
-use super::memory::Failures;
+use super::buckets::Entry;
+use super::circuit::{Move, State};
 use super::outcome::{Ending, Outcome};
-use super::policy::Trip;
-use super::window::Moments;
-use super::{Breaker, Core, Transition, back, span};
+use super::probes::Permit;
+use super::{Breaker, Core, Transition};
 use crate::clock::Now;
 
 /// A request that was let through. Settle it once; dropped, it counts as neutral.
@@ -26,6 +24,7 @@ pub struct Ticket<'b> {
     pub(super) epoch: u32,
     pub(super) core: usize,
     pub(super) errand: Errand,
+    pub(super) begun: Now,
     pub(super) _not_send: PhantomData<*const ()>,
 }
 
@@ -34,8 +33,12 @@ pub struct Ticket<'b> {
 pub(super) enum Errand {
     /// One of many.
     Traffic,
-    /// The one that decides.
-    Probe,
+    /// One of those that decide.
+    Probe(Permit),
+    /// Let through against the state: it is counted, and decides nothing.
+    Bystander,
+    /// The breaker is off: it is not even counted.
+    Nothing,
 }
 
 impl Ticket<'_> {
@@ -54,15 +57,18 @@ impl Ticket<'_> {
     /// Tells the breaker how the exchange ended. Returns the transition this caused, if any.
     #[inline]
     pub fn settle(self, ending: Ending, now: Now) -> Option<Transition> {
-        let ticket = std::mem::ManuallyDrop::new(self);
+        // What follows does what dropping would.
+        let ticket = ManuallyDrop::new(self);
+        let memory = &ticket.breaker.memory;
         match ending.outcome(&ticket.breaker.policy.failures) {
-            Outcome::Success => {
-                ticket.breaker.tally(ticket.core, |tally| &tally.success);
-                match ticket.errand {
-                    Errand::Traffic => None,
-                    Errand::Probe => ticket.verdict(Move::Heal, 0, now),
+            Outcome::Success if ticket.errand == Errand::Traffic => {
+                memory.tally(ticket.core, |tally| &tally.success);
+                if memory.run.is_none() && ticket.breaker.policy.trip.shares.is_none() {
+                    return None;
                 }
+                ticket.heed(now)
             }
+            Outcome::Success => ticket.succeed(now),
             Outcome::Failure => ticket.fail(now),
             Outcome::Neutral => {
                 ticket.give_back();
@@ -71,90 +77,148 @@ impl Ticket<'_> {
         }
     }
 
-    #[cold]
-    fn fail(&self, now: Now) -> Option<Transition> {
-        self.breaker.tally(self.core, |tally| &tally.failure);
-        match (&self.breaker.memory.failures, self.breaker.policy.trip) {
-            (Failures::Moments(moments), Trip::LookBack { failures, look_back }) => {
-                self.fail_in_look_back(moments, failures, look_back, now)
-            }
-            (Failures::Counted(counted), Trip::Reset { failures, window, open_for, .. }) => {
-                let deadline = now.after(open_for).millis_up();
-                if self.errand == Errand::Probe {
-                    return self.verdict(Move::Reopen, deadline, now);
-                }
-                let word = self.breaker.word();
-                if word.epoch() != self.epoch {
-                    self.breaker.tally(self.core, |tally| &tally.stale);
-                    return None;
-                }
-                let core = Core::claim(self.core);
-                let reigns = || self.breaker.word().epoch() == self.epoch;
-                let count = counted.record(&core, self.epoch, span(window), now, reigns)?;
-                if count < failures.get() {
-                    return None;
-                }
-                self.trip(word, deadline, count, now)
-            }
-            _ => None,
-        }
-    }
-
-    /// Seed A: every failure counts, late ones too; open while enough of them are young enough.
-    fn fail_in_look_back(
-        &self,
-        moments: &Moments,
-        failures: NonZeroU32,
-        look_back: Duration,
-        now: Now,
-    ) -> Option<Transition> {
-        moments.record(&Core::claim(self.core), now);
-        let oldest = moments.newest(failures.get(), back(now, look_back), now)?;
-        let mark = oldest.millis_up();
-        loop {
-            let word = self.breaker.word();
-            match word.state() {
-                State::Closed => {
-                    if let Some(tripped) = self.trip(word, mark, failures.get(), now) {
-                        return Some(tripped);
-                    }
-                }
-                State::Open => {
-                    if self.breaker.memory.circuit.extend(word, mark) {
-                        return None;
-                    }
-                }
-                // Not a state of this policy.
-                State::HalfOpen => return None,
-            }
-            // Another core was first, perhaps with the lapse of an older trip: look again.
-        }
-    }
-
-    fn trip(&self, seen: Word, mark: u64, failures: u32, now: Now) -> Option<Transition> {
-        let word = self.breaker.memory.circuit.make(seen, Move::Trip, mark, now)?;
-        Some(Transition { step: Move::Trip, epoch: word.epoch(), at: now, failures })
-    }
-
-    /// A probe's verdict, unless its permit has been given to another in the meantime.
-    fn verdict(&self, step: Move, mark: u64, now: Now) -> Option<Transition> {
-        let word = self.breaker.word();
-        if word.epoch() != self.epoch || word.state() != State::HalfOpen {
-            self.breaker.tally(self.core, |tally| &tally.stale);
+    /// A success that ends a run of failures, or adds to the whole that shares are of.
+    fn heed(&self, now: Now) -> Option<Transition> {
+        let breaker = self.breaker;
+        let word = breaker.word();
+        if word.epoch() != self.epoch {
+            breaker.memory.tally(self.core, |tally| &tally.stale);
             return None;
         }
-        let word = self.breaker.memory.circuit.make(word, step, mark, now)?;
-        let failures = u32::from(step == Move::Reopen);
-        Some(Transition { step, epoch: word.epoch(), at: now, failures })
+        if self.is_slow(now) {
+            return breaker.count_bad(&self.core(), word, Entry::Slow, now);
+        }
+        if let Some(run) = &breaker.memory.run {
+            run.succeed(self.epoch);
+        }
+        if let Some(buckets) = &breaker.memory.buckets {
+            buckets.record(&self.core(), self.epoch, now, Entry::Good);
+        }
+        None
+    }
+
+    /// The success of one that is not traffic.
+    #[cold]
+    fn succeed(&self, now: Now) -> Option<Transition> {
+        match self.errand {
+            Errand::Probe(permit) => {
+                self.breaker.memory.tally(self.core, |tally| &tally.success);
+                if self.is_slow(now) { self.reopen(permit, now) } else { self.pass(permit, now) }
+            }
+            Errand::Traffic | Errand::Bystander => {
+                self.breaker.memory.tally(self.core, |tally| &tally.success);
+                self.is_slow(now);
+                None
+            }
+            Errand::Nothing => None,
+        }
+    }
+
+    #[cold]
+    fn fail(&self, now: Now) -> Option<Transition> {
+        if self.errand == Errand::Nothing {
+            return None;
+        }
+        self.breaker.memory.tally(self.core, |tally| &tally.failure);
+        let entry = if self.is_slow(now) { Entry::FailedSlowly } else { Entry::Failed };
+        match self.errand {
+            Errand::Traffic => {
+                let logged = self.breaker.log_failure(&self.core(), now);
+                logged.or_else(|| self.count(entry, now))
+            }
+            Errand::Probe(permit) => self.reopen(permit, now),
+            Errand::Bystander | Errand::Nothing => None,
+        }
+    }
+
+    fn count(&self, entry: Entry, now: Now) -> Option<Transition> {
+        let memory = &self.breaker.memory;
+        if memory.counted.is_none() && memory.run.is_none() && memory.buckets.is_none() {
+            return None;
+        }
+        let word = self.breaker.word();
+        if word.epoch() != self.epoch {
+            memory.tally(self.core, |tally| &tally.stale);
+            return None;
+        }
+        self.breaker.count_bad(&self.core(), word, entry, now)
+    }
+
+    /// A probe's success: the one that completes the round closes the breaker.
+    fn pass(&self, permit: Permit, now: Now) -> Option<Transition> {
+        let breaker = self.breaker;
+        let (Some(probes), Some(recovery)) = (&breaker.memory.probes, breaker.policy.recovery())
+        else {
+            return None;
+        };
+        let done = if self.reigns() { probes.succeed(permit) } else { None };
+        let Some(done) = done else {
+            breaker.memory.tally(self.core, |tally| &tally.stale);
+            return None;
+        };
+        let step = if recovery.ramp.is_some() { Move::Ease } else { Move::Heal };
+        let mark = now.millis_up();
+        loop {
+            let word = breaker.word();
+            if word.epoch() != self.epoch || word.state() != State::HalfOpen {
+                return None;
+            }
+            if done >= recovery.successes.get().min(recovery.requests.get()) {
+                let made = breaker.memory.circuit.make(word, step, word.streak(), mark, now);
+                if let Some(next) = made {
+                    return Some(breaker.moved_to(word, step, next, now));
+                }
+            } else if breaker.memory.circuit.remark(word, mark) {
+                // A success is progress: the wait for the next verdict begins now.
+                return None;
+            }
+        }
+    }
+
+    /// A probe's failure, unless its permit has been given to another in the meantime.
+    fn reopen(&self, permit: Permit, now: Now) -> Option<Transition> {
+        let breaker = self.breaker;
+        let holds = breaker.memory.probes.as_ref().is_some_and(|probes| probes.holds(permit));
+        if !holds || !self.reigns() {
+            breaker.memory.tally(self.core, |tally| &tally.stale);
+            return None;
+        }
+        loop {
+            let word = breaker.word();
+            if word.epoch() != self.epoch || word.state() != State::HalfOpen {
+                return None;
+            }
+            let (step, streak) = (Move::Reopen, breaker.streak(word, now));
+            let mark = now.millis_up();
+            if let Some(next) = breaker.memory.circuit.make(word, step, streak, mark, now) {
+                return Some(Transition { failures: 1, ..breaker.moved_to(word, step, next, now) });
+            }
+        }
     }
 
     fn give_back(&self) {
-        self.breaker.tally(self.core, |tally| &tally.neutral);
-        let word = self.breaker.word();
-        let mine = word.epoch() == self.epoch && word.state() == State::HalfOpen;
-        if self.errand == Errand::Probe && mine {
-            self.breaker.memory.circuit.renew(word, 0);
+        if self.errand != Errand::Nothing {
+            self.breaker.memory.tally(self.core, |tally| &tally.neutral);
         }
+        if let (Errand::Probe(permit), Some(probes)) = (self.errand, &self.breaker.memory.probes) {
+            probes.give_back(permit);
+        }
+    }
+
+    fn reigns(&self) -> bool {
+        self.breaker.word().epoch() == self.epoch
+    }
+
+    fn core(&self) -> Core {
+        Core::claim(self.core)
+    }
+
+    fn is_slow(&self, now: Now) -> bool {
+        let slow = self.breaker.policy.is_slow(now.since(self.begun));
+        if slow {
+            self.breaker.memory.tally(self.core, |tally| &tally.slow);
+        }
+        slow
     }
 }
 

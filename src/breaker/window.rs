@@ -7,12 +7,12 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
 use super::Core;
+use super::atomics::{AtomicU64, Ordering, fence};
 use crate::clock::Now;
 
 /// Packs a window's start (milliseconds, 40 bits: 34 years) above a 24-bit companion.
@@ -32,6 +32,11 @@ pub(super) struct Counted {
 impl Counted {
     pub(super) fn new(cores: usize) -> Self {
         Self { anchor: CachePadded::new(AtomicU64::new(0)), shards: zeroes(cores) }
+    }
+
+    /// Bytes for so many cores.
+    pub(super) const fn bytes(cores: usize) -> usize {
+        size_of::<Self>() + cores * size_of::<CachePadded<AtomicU64>>()
     }
 
     /// Records one failure of `epoch` and returns how many now count together. `None`: the epoch
@@ -121,6 +126,8 @@ pub(super) struct Moments {
     /// Slots per core: a power of two above twice the threshold, so that the part a reader looks at
     /// is not the part a writer overwrites.
     slots: usize,
+    /// Failures up to this moment (microseconds) are forgotten, on an operator's order.
+    floor: AtomicU64,
     cores: Box<[CoreMoments]>,
 }
 
@@ -140,7 +147,7 @@ impl Moments {
             written: CachePadded::new(AtomicU64::new(0)),
             ring: (0..slots).map(|_| AtomicU64::new(0)).collect(),
         };
-        Self { slots, cores: (0..cores).map(core).collect() }
+        Self { slots, floor: AtomicU64::new(0), cores: (0..cores).map(core).collect() }
     }
 
     /// Slots kept per core for a threshold: its geometry. Small thresholds share one, so that
@@ -167,7 +174,8 @@ impl Moments {
     /// The moment of the `rank`-th newest failure over all cores (1 = the newest), if there are
     /// that many after `after`.
     pub(super) fn newest(&self, rank: u32, after: Now, until: Now) -> Option<Now> {
-        let (mut low, mut high) = (after.micros(), until.micros().max(after.micros()));
+        let mut low = after.micros().max(self.floor.load(Ordering::Acquire));
+        let mut high = until.micros().max(low);
         if self.later_than(low, rank) < rank {
             return None;
         }
@@ -179,9 +187,24 @@ impl Moments {
         Some(Now::from_micros(low + 1))
     }
 
-    /// How many failures lie after `after`, without recording one.
+    /// How many failures lie after `after`, without recording one: at most `failures` per core.
     pub(super) fn peek(&self, failures: u32, after: Now) -> u32 {
-        self.later_than(after.micros(), failures)
+        self.later_than(after.micros().max(self.floor.load(Ordering::Acquire)), failures)
+    }
+
+    /// Forgets what failed up to `now`. One thread at a time: the control plane's.
+    pub(super) fn forget(&self, now: Now) {
+        self.floor.store(now.micros(), Ordering::Release);
+    }
+
+    /// Bytes for so many cores with so many slots each.
+    pub(super) const fn bytes(cores: usize, slots: usize) -> usize {
+        size_of::<Self>() + cores * (size_of::<CoreMoments>() + slots * size_of::<AtomicU64>())
+    }
+
+    /// How many failures each core has room for.
+    pub(super) const fn room(&self) -> usize {
+        self.slots
     }
 
     fn later_than(&self, after: u64, rank: u32) -> u32 {

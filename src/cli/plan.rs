@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::breaker::policy::{Trip, Window};
+use crate::breaker::policy::{Heal, Policy, Share, Window};
 use crate::config::{Config, HostPattern};
 use crate::table::{Guard, Route, Service, Table};
 
@@ -44,24 +44,37 @@ fn services<'t>(table: &'t Table, route: &Route) -> &'t [Service] {
 /// The breaker's name, when it opens and for how long.
 fn watched(breaker: Option<&Guard>) -> [String; 3] {
     let Some(breaker) = breaker else { return ["none", "", ""].map(str::to_owned) };
-    let (opens_at, stays_open) = match breaker.breaker.policy().trip {
-        Trip::LookBack { failures, look_back } => {
-            let look_back = span(look_back);
-            (
-                format!("{} within {look_back}", counted(failures.get(), "failure")),
-                format!("≤ {look_back}"),
-            )
-        }
-        Trip::Reset { failures, window, open_for, .. } => {
-            let failures = counted(failures.get(), "failure");
-            let opens_at = match window {
-                Window::Fixed(window) => format!("{failures} per {}", span(window)),
-                Window::Cumulative => failures,
-            };
-            (opens_at, span(open_for))
-        }
+    let policy = breaker.breaker.policy();
+    let stays_open = match &policy.heal {
+        Heal::Age(look_back) => format!("≤ {}", span(*look_back)),
+        Heal::Probe(recovery) => span(recovery.pace.first()),
     };
-    [breaker.name.to_string(), opens_at, stays_open]
+    [breaker.name.to_string(), opens_at(policy), stays_open]
+}
+
+/// The conditions, any of which opens it.
+fn opens_at(policy: &Policy) -> String {
+    let trip = &policy.trip;
+    let percent = |share: Share| format!("{}%", f64::from(share.0) / 10_000.0);
+    let failures = trip.failures.map(|failures| {
+        let count = counted(failures.count.get(), "failure");
+        match failures.window {
+            Window::Log(window) | Window::Sliding(window) => {
+                format!("{count} within {}", span(window))
+            }
+            Window::Fixed(window) => format!("{count} per {}", span(window)),
+            Window::Cumulative => count,
+        }
+    });
+    let run = trip.run.map(|run| format!("{} in a row", counted(run.get(), "failure")));
+    let of = |shares: &str, within| format!("{shares} within {}", span(within));
+    let failed = trip
+        .shares
+        .and_then(|shares| Some(of(&format!("{} failed", percent(shares.failed?)), shares.span)));
+    let slow = trip
+        .shares
+        .and_then(|shares| Some(of(&format!("{} slow", percent(shares.slow?.share)), shares.span)));
+    [failures, run, failed, slow].into_iter().flatten().collect::<Vec<_>>().join(" or ")
 }
 
 /// The longest a request may take: the breaker's limit, or that of the slowest service.
@@ -115,6 +128,26 @@ mod tests {
     use crate::stats::Tallies;
     use crate::table::compile::{Kept, compile};
     use crate::table::sample::{config, look_back, reset, route, service};
+
+    #[test]
+    fn every_condition_that_opens_a_breaker_is_told() {
+        use crate::breaker::policy::{Shares, Slow, Trip};
+
+        let ten = std::num::NonZeroU32::MIN.saturating_add(9);
+        let policy = Policy::reset(ten, Window::Cumulative, Duration::from_secs(5));
+        let half = Share::of(0.5);
+        let shares = Shares {
+            span: Duration::from_secs(10),
+            min_requests: 20,
+            failed: Some(half),
+            slow: Some(Slow { after: Duration::from_secs(1), share: Share::of(0.125) }),
+        };
+        let trip = Trip { run: Some(ten), shares: Some(shares), ..policy.trip };
+        assert_eq!(
+            opens_at(&Policy { trip, ..policy }),
+            "10 failures or 10 failures in a row or 50% failed within 10s or 12.5% slow within 10s"
+        );
+    }
 
     #[test]
     fn a_plan_says_what_goes_where_and_what_opens_when() {

@@ -4,30 +4,20 @@
 //! Owns the breaker's defaults and the rules which of its keys go together. Where words of seed A
 //! say when it trips, it looks back; all else is seed B's machine.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 
 use super::complaint::{Code, nearest, quoted};
-use super::document::{self, Breaker, BreakerChoice, Entries, HandlerCall, OneOrMany, WindowKind};
+use super::document::{self, Breaker, BreakerChoice, Entries, HandlerCall, OneOrMany};
 use super::place::At;
+use super::policy;
 use super::report::Report;
-use super::span::{Patience, Span};
+use super::span::Patience;
 use super::units::AnswerStatus;
-use super::{Answer, Body, BreakerConfig, Call, Handler, RetryAfter, Scope};
-use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
+use super::{Answer, Body, BreakerConfig, Call, Handler, RetryAfter, Scope, answer};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-const RESET_TIMEOUT: Duration = Duration::from_secs(120);
-const MAX_FAILURES: NonZeroU32 = match NonZeroU32::new(10) {
-    Some(ten) => ten,
-    None => NonZeroU32::MIN,
-};
-/// How much longer than its time limit a probe may stay without a verdict.
-const PROBE_GRACE: Duration = Duration::from_secs(1);
-/// How long a probe without a time limit may.
-const PROBE_MAX: Duration = Duration::from_secs(30);
 
 /// Keys of A and B for one thing.
 const SAME_THING: [(&str, &str); 9] = [
@@ -49,7 +39,7 @@ pub(super) struct Names<'d> {
 }
 
 /// A breaker that another one uses, and where it is written.
-struct Named<'d> {
+pub(super) struct Named<'d> {
     breaker: &'d Breaker,
     home: At<'d>,
 }
@@ -114,7 +104,8 @@ pub(super) fn choose(
 /// Without a window a failure of last month counts like one of this minute.
 fn advise_window(breaker: &Breaker, at: &At<'_>, report: &mut Report) {
     let looks_back = breaker.max_errors.is_some() || breaker.duration.is_some();
-    if !looks_back && breaker.time_window.is_none() && breaker.window.is_none() {
+    let counts = policy::counts(breaker);
+    if counts && !looks_back && breaker.time_window.is_none() && breaker.window.is_none() {
         report.key(
             Code::NoWindow,
             at,
@@ -136,12 +127,12 @@ fn config(
     let blamed = check_pairs(own, named, at, report);
     let empty = Breaker::default();
     let filled = fill(own, named.map_or(&empty, |named| named.breaker));
-    check_halves(&filled, &Place { own: words(own), at, named }, &blamed, report);
     let looks_back = filled.max_errors.is_some() || filled.duration.is_some();
     let timeout = match filled.timeout {
         Some(Patience(timeout)) => timeout,
         None => (!looks_back).then_some(TIMEOUT),
     };
+    policy::check(&filled, timeout, &Place { own: words(own), at, named }, &blamed, report);
     let mut calls = |key: &str, own: &Option<OneOrMany<HandlerCall>>, filled: &Option<_>| {
         let base = match (own, named) {
             (None, Some(named)) => named.home,
@@ -159,13 +150,20 @@ fn config(
             Some(document::Scope::Service) => Scope::Service,
             Some(document::Scope::Target) => Scope::Target,
         },
-        policy: Policy { trip: trip(&filled, timeout), failures: failures(&filled) },
+        policy: policy::policy(&filled, timeout),
         timeout,
         timeout_answer: Answer {
             status: filled.timeout_status_code.map_or(504, |AnswerStatus(status)| status),
             body: message(filled.timeout_message.as_deref(), "Operation timeout"),
         },
         refusal: refusal(&filled),
+        fallback: filled.fallback.as_ref().map(|written| {
+            let base = match (&own.fallback, named) {
+                (None, Some(named)) => named.home,
+                _ => *at,
+            };
+            answer::fallback(written, &base.key("fallback"), report)
+        }),
         retry_after: match filled.retry_after {
             Some(false) => RetryAfter::Omit,
             Some(true) | None => RetryAfter::Send,
@@ -174,35 +172,6 @@ fn config(
         on_close,
         on_rejected,
     }
-}
-
-fn trip(breaker: &Breaker, timeout: Option<Duration>) -> Trip {
-    let count = |count: Option<super::units::Count>| {
-        count.and_then(|count| u32::try_from(count.0).ok()).and_then(NonZeroU32::new)
-    };
-    match (count(breaker.max_errors), breaker.duration) {
-        (Some(failures), Some(Span(look_back))) => Trip::LookBack { failures, look_back },
-        _ => Trip::Reset {
-            failures: count(breaker.max_failures).unwrap_or(MAX_FAILURES),
-            window: match (breaker.window, breaker.time_window) {
-                (Some(WindowKind::Cumulative), _) | (_, None) => Window::Cumulative,
-                (_, Some(Span(window))) => Window::Fixed(window),
-            },
-            open_for: breaker.reset_timeout.map_or(RESET_TIMEOUT, |Span(open_for)| open_for),
-            probe_max: timeout.map_or(PROBE_MAX, |timeout| timeout + PROBE_GRACE),
-        },
-    }
-}
-
-fn failures(breaker: &Breaker) -> StatusSet {
-    let Some(statuses) = &breaker.failure_statuses else {
-        return StatusSet::server_errors();
-    };
-    let mut set = StatusSet::EMPTY;
-    for (_, range) in statuses.iter() {
-        set.insert(range.first, range.last);
-    }
-    set
 }
 
 fn refusal(breaker: &Breaker) -> Answer {
@@ -293,7 +262,7 @@ fn check_pairs(
 }
 
 /// Where the keys of a filled breaker were written.
-struct Place<'p> {
+pub(super) struct Place<'p> {
     own: Vec<&'static str>,
     at: &'p At<'p>,
     named: Option<&'p Named<'p>>,
@@ -302,7 +271,13 @@ struct Place<'p> {
 impl Place<'_> {
     /// Complains about the first of `keys` that is the breaker's own; where all of them are the
     /// named one's, about the use of that.
-    fn blame(&self, keys: &[&'static str], message: String, remedy: &str, report: &mut Report) {
+    pub(super) fn blame(
+        &self,
+        keys: &[&'static str],
+        message: String,
+        remedy: &str,
+        report: &mut Report,
+    ) {
         let own = keys.iter().find(|key| self.own.contains(key));
         match (own, self.named, keys) {
             (None, Some(named), [key, ..]) => {
@@ -317,33 +292,8 @@ impl Place<'_> {
     }
 }
 
-/// Complains about keys that lack their other half, or contradict it.
-fn check_halves(filled: &Breaker, place: &Place<'_>, blamed: &[&str], report: &mut Report) {
-    let has = words(filled);
-    for (one, half) in [("maxErrors", "duration"), ("duration", "maxErrors")] {
-        if has.contains(&one) && !has.contains(&half) && !blamed.contains(&one) {
-            let message = format!("`{one}` says nothing without `{half}`");
-            place.blame(&[one], message, &format!("add `{half}`"), report);
-        }
-    }
-    let (fault, remedy) = match (filled.window, filled.time_window) {
-        (Some(WindowKind::Fixed), None) => {
-            ("a fixed window needs `timeWindow`", "add `timeWindow`, or write \"cumulative\"")
-        }
-        (Some(WindowKind::Cumulative), Some(_)) => {
-            ("a cumulative count has no `timeWindow`", "remove `timeWindow`, or write \"fixed\"")
-        }
-        _ => return,
-    };
-    if !blamed.contains(&"window") {
-        let keys: &[_] =
-            if filled.time_window.is_some() { &["window", "timeWindow"] } else { &["window"] };
-        place.blame(keys, fault.to_owned(), remedy, report);
-    }
-}
-
 /// Which of the words in question are written.
-fn words(breaker: &Breaker) -> Vec<&'static str> {
+pub(super) fn words(breaker: &Breaker) -> Vec<&'static str> {
     let written = [
         ("maxErrors", breaker.max_errors.is_some()),
         ("duration", breaker.duration.is_some()),
@@ -355,6 +305,15 @@ fn words(breaker: &Breaker) -> Vec<&'static str> {
         ("rejectStatusCode", breaker.reject_status_code.is_some()),
         ("rejectMessage", breaker.reject_message.is_some()),
         ("window", breaker.window.is_some()),
+        ("timeout", breaker.timeout.is_some()),
+        ("consecutiveFailures", breaker.consecutive_failures.is_some()),
+        ("failureRate", breaker.failure_rate.is_some()),
+        ("minRequests", breaker.min_requests.is_some()),
+        ("slowCall", breaker.slow_call.is_some()),
+        ("halfOpen", breaker.half_open.is_some()),
+        ("ramp", breaker.ramp.is_some()),
+        ("backoff", breaker.backoff.is_some()),
+        ("fallback", breaker.fallback.is_some()),
     ];
     written.into_iter().filter(|(_, is_written)| *is_written).map(|(key, _)| key).collect()
 }

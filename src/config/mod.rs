@@ -5,6 +5,7 @@
 //! and no file. `table::compile` turns a `Config` into what the cores read.
 
 mod address;
+mod answer;
 mod breaker;
 mod check;
 mod complaint;
@@ -16,6 +17,7 @@ mod logging;
 mod mask;
 mod pattern;
 mod place;
+mod policy;
 mod report;
 mod routes;
 mod schema;
@@ -34,6 +36,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+pub use answer::{Answer, Body, Fallback};
 pub use complaint::{COMPLAINTS_MAX, Code, Colour, Complaint, Severity, render};
 pub use forwarded::{Emit, Forwarded, Network};
 pub use load::{Loaded, TEXT_BYTES_MAX, complaints_at, load, load_bytes};
@@ -215,6 +218,8 @@ pub struct BreakerConfig {
     pub timeout_answer: Answer,
     /// What a refused client gets.
     pub refusal: Answer,
+    /// What it gets instead, if something is configured.
+    pub fallback: Option<Fallback>,
     /// Whether refusals carry `Retry-After`.
     pub retry_after: RetryAfter,
     /// Called when it opens.
@@ -243,26 +248,6 @@ pub enum RetryAfter {
     Send,
     /// No.
     Omit,
-}
-
-/// A response of our own, as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// 200–599.
-    pub status: u16,
-    /// What it says.
-    pub body: Body,
-}
-
-/// The body of a response of our own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// Text, whatever the client prefers (seed A's string).
-    Text(String),
-    /// This JSON, whatever the client prefers (seed A's object).
-    Json(String),
-    /// JSON `{"error": message}`, or the message as text where the client prefers text (seed B).
-    Message(String),
 }
 
 /// A handler and what it is called with.

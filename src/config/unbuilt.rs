@@ -69,7 +69,7 @@ const fn never(_: &str) -> bool {
     false
 }
 
-const ROWS: [NotBuilt; 24] = [
+const ROWS: [NotBuilt; 15] = [
     UNIX,
     HTTPS,
     row_of("admin", "listen", UNIX.says, UNIX.remedy, UNIX.served),
@@ -110,28 +110,11 @@ const ROWS: [NotBuilt; 24] = [
         LEAVE_OUT,
         never,
     ),
-    row_of("circuitBreaker", "mode", "shadow and off modes come later", LEAVE_OUT, |json| {
-        json == "\"enforce\""
-    }),
     row_of(
-        "circuitBreaker",
-        "window",
-        "sliding windows in these words come later",
-        "write \"fixed\", or `maxErrors` with `duration`, which slide",
-        |json| json != "\"sliding\"",
-    ),
-    row_of(
-        "circuitBreaker",
-        "consecutiveFailures",
-        "runs of failures come later",
-        LEAVE_OUT,
+        "fallback",
+        "service",
+        "fallback by another service comes later",
+        "write a `status` and a `body`",
         never,
     ),
-    row_of("circuitBreaker", "failureRate", "shares of failures come later", LEAVE_OUT, never),
-    row_of("circuitBreaker", "minRequests", "shares of failures come later", LEAVE_OUT, never),
-    row_of("circuitBreaker", "slowCall", "shares of slow exchanges come later", LEAVE_OUT, never),
-    row_of("circuitBreaker", "halfOpen", "rounds of several probes come later", LEAVE_OUT, never),
-    row_of("circuitBreaker", "ramp", "gradual return comes later", LEAVE_OUT, never),
-    row_of("circuitBreaker", "backoff", "growing open times come later", LEAVE_OUT, never),
-    row_of("circuitBreaker", "fallback", "fallbacks come later", LEAVE_OUT, never),
 ];

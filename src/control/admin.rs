@@ -25,7 +25,7 @@ use super::door::Work;
 use super::metrics::Reached;
 use super::plane::{Order, Plane};
 use super::reload::{Verdict, late};
-use super::{VERSION, metrics, view};
+use super::{VERSION, metrics, orders, view};
 use crate::clock;
 use crate::stats::ServiceTally;
 use crate::table::{Service, Table, Target};
@@ -58,6 +58,8 @@ pub fn router(plane: Arc<Plane>, token: Token) -> Router {
         .route("/ready", get(ready))
         .route("/breakers", get(breakers))
         .route("/breakers/{name}", get(breaker))
+        .route("/breakers/{name}/override", post(orders::force))
+        .route("/breakers/{name}/reset", post(orders::reset))
         .route("/metrics", get(metrics_text))
         .route("/reload", post(reload))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "no such path") })
@@ -166,21 +168,31 @@ async fn ready(State(plane): State<Arc<Plane>>) -> Response {
 }
 
 async fn breakers(State(plane): State<Arc<Plane>>) -> Response {
-    off_thread(move || Json(view::listing(&plane.live.current(), clock::now())).into_response())
-        .await
+    off_thread(move || {
+        let table = plane.live.current();
+        Json(view::listing(&table, &plane.journal, clock::now())).into_response()
+    })
+    .await
 }
 
 async fn breaker(
     State(plane): State<Arc<Plane>>,
     name: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let table = plane.live.current();
     // A name that is not UTF-8 is nobody's.
-    let found = name.ok().and_then(|Path(name)| view::one(&table, &name, clock::now()));
-    match found {
+    name.map_or_else(|_| unknown(), |Path(name)| shown(&plane, &plane.live.current(), &name))
+}
+
+/// The breaker of this name as it stands.
+pub(super) fn shown(plane: &Plane, table: &Table, name: &str) -> Response {
+    match view::one(table, name, &plane.journal, clock::now()) {
         Some(breaker) => Json(breaker).into_response(),
-        None => refusal(StatusCode::NOT_FOUND, "no breaker of this name"),
+        None => unknown(),
     }
+}
+
+pub(super) fn unknown() -> Response {
+    refusal(StatusCode::NOT_FOUND, "no breaker of this name")
 }
 
 async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
@@ -254,7 +266,7 @@ async fn reload(
     }
 }
 
-fn refusal(status: StatusCode, error: &str) -> Response {
+pub(super) fn refusal(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({"error": error}))).into_response()
 }
 
@@ -296,11 +308,13 @@ mod tests {
         async fn ask(&self, lines: &[&str]) -> (u16, String) {
             let (method, path) = lines[0].split_once(' ').unwrap();
             let mut request = Request::builder().method(method).uri(path);
-            for line in &lines[1..] {
+            for line in lines[1..].iter().filter(|line| !line.starts_with('{')) {
                 let (name, value) = line.split_once(": ").unwrap();
                 request = request.header(name, value);
             }
-            let request = request.body(Body::empty()).unwrap();
+            // A line that names no field is the body.
+            let body = lines.iter().find(|line| line.starts_with('{')).copied().unwrap_or_default();
+            let request = request.body(Body::from(body.to_owned())).unwrap();
             let response = self.router.clone().oneshot(request).await.unwrap();
             let status = response.status().as_u16();
             let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -341,6 +355,56 @@ mod tests {
                 assert_eq!(one["name"], "GET /users/:id");
                 let (status, none) = api.json(&["GET /breakers/GET%20%2Fx"]).await;
                 assert_eq!((status, &none["error"]), (404, &"no breaker of this name".into()));
+            })
+        });
+    }
+
+    #[test]
+    fn an_override_holds_until_it_is_taken_back() {
+        with_api(None, |api| {
+            Box::pin(async move {
+                let path = "POST /breakers/GET%20%2Fusers%2F%3Aid/override";
+                let order = r#"{"state": "force_open", "ttl": "1 minute", "reason": "drill"}"#;
+                let (status, shown) = api.json(&[path, order]).await;
+                assert_eq!((status, &shown["state"]), (200, &"closed".into()), "{shown}");
+                assert_eq!(shown["override"], "force_open");
+                assert_eq!(
+                    (&shown["effective"], &shown["override_reason"]),
+                    (&"open".into(), &"drill".into())
+                );
+                let left = shown["override_remaining_ms"].as_u64().unwrap();
+                assert!((50_000..=60_000).contains(&left), "{left}");
+                let (_, shown) = api.json(&[path, r#"{"state": "force_closed"}"#]).await;
+                assert_eq!(shown["override_remaining_ms"], Value::Null);
+                assert_eq!(shown["override_reason"], Value::Null);
+                let (status, shown) = api.json(&[path, r#"{"state": "none"}"#]).await;
+                assert_eq!((status, &shown["override"]), (200, &"none".into()));
+                for (body, expected) in [
+                    ("{", 400),
+                    ("{}", 422),
+                    (r#"{"state": "open"}"#, 422),
+                    (r#"{"state": "none", "ttl": "soon"}"#, 422),
+                    (r#"{"state": "none", "ttl": 0}"#, 422),
+                    (r#"{"state": "none", "until": 5}"#, 422),
+                ] {
+                    assert_eq!(api.ask(&[path, body]).await.0, expected, "{body}");
+                }
+                assert_eq!(api.ask(&[path]).await.0, 400, "no body at all");
+                let nobody = "POST /breakers/GET%20%2Fx/override";
+                assert_eq!(api.ask(&[nobody, r#"{"state": "none"}"#]).await.0, 404);
+            })
+        });
+    }
+
+    #[test]
+    fn a_reset_is_told_and_shown() {
+        with_api(None, |api| {
+            Box::pin(async move {
+                let path = "POST /breakers/GET%20%2Fusers%2F%3Aid/reset";
+                let (status, shown) = api.json(&[path]).await;
+                assert_eq!((status, &shown["epoch"]), (200, &2.into()));
+                assert_eq!(api.ask(&["POST /breakers/x/reset"]).await.0, 404);
+                assert_eq!(api.ask(&["GET /breakers/x/reset"]).await.0, 405);
             })
         });
     }

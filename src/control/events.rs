@@ -14,12 +14,12 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::line::line;
 use super::plane::Plane;
 use super::source;
 use super::view::Counts;
-use crate::breaker::circuit::{Move, State};
-use crate::breaker::policy::{Trip, Window};
-use crate::breaker::{Breaker, Transition};
+use crate::breaker::Transition;
+use crate::breaker::circuit::State;
 use crate::clock::{self, Now};
 use crate::config::{Call, Config, Handler, HandlerKind};
 use crate::table::compile;
@@ -34,6 +34,11 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The shortest pause between two looks at the clock.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
+/// The event of every move that opens a breaker.
+const OPEN: &str = "open";
+/// The event of every move that closes one.
+const CLOSE: &str = "close";
+
 /// The log target of transitions and handlers.
 const TARGET: &str = "fusebox::breaker";
 
@@ -45,7 +50,7 @@ static INSTANCE: LazyLock<String> = LazyLock::new(|| {
 /// What a handler and a subscriber are told.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
-    /// `open`, `close`, `reject`, or `probe`, which no handler is called for.
+    /// `open`, `close`, `reject`; or `probe`, `recover`, `reset`, which no handler is called for.
     pub event: &'static str,
     /// The breaker's name.
     pub breaker: Box<str>,
@@ -109,7 +114,7 @@ pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
                     continue;
                 }
                 watcher.tell(breaker, notice.transition);
-                due = due.min(breaker.breaker.lapses_at().unwrap_or(due));
+                due = due.min(breaker.breaker.due_at().unwrap_or(due));
                 if clock::now() < due {
                     continue;
                 }
@@ -119,16 +124,26 @@ pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
         }
         let now = clock::now();
         let table = watcher.plane.live.current();
-        watcher.lapse(&table, now);
-        if now >= second {
+        let whole = now >= second;
+        watcher.tick(&table, now, if whole { Breadth::All } else { Breadth::Due });
+        if whole {
             watcher.report_refused(&table);
             watcher.forget_absent(&table);
             watcher.plane.live.collect();
             second = now.after(SECOND);
         }
-        let lapses = table.breakers.iter().filter_map(|it| it.breaker.lapses_at());
-        due = lapses.min().unwrap_or(second).min(second);
+        let dues = table.breakers.iter().filter_map(|it| it.breaker.due_at());
+        due = dues.min().unwrap_or(second).min(second);
     }
+}
+
+/// Which breakers a tick asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Breadth {
+    /// Those that time alone moves now.
+    Due,
+    /// All: a share may have been reached by age, a threshold lowered by a reload.
+    All,
 }
 
 struct Watcher {
@@ -157,32 +172,36 @@ impl Watcher {
         found.is_some_and(|it| it.breaker.shares_memory_with(&breaker.breaker))
     }
 
-    fn lapse(&mut self, table: &Table, now: Now) {
+    fn tick(&mut self, table: &Table, now: Now, breadth: Breadth) {
         for breaker in &table.breakers {
-            if let Some(transition) = breaker.breaker.lapse(now) {
+            let due = || breaker.breaker.due_at().is_some_and(|due| due <= now);
+            if (breadth == Breadth::All || due())
+                && let Some(transition) = breaker.breaker.tick(now)
+            {
                 self.tell(breaker, transition);
             }
         }
     }
 
     fn tell(&mut self, breaker: &Guard, transition: Transition) {
-        let refused = breaker.breaker.totals().refused;
-        let step = transition.step;
+        let refused = breaker.breaker.totals().all_refused();
         let name = &breaker.name;
-        if step == Move::Trip {
+        self.plane.journal.note(name, &transition);
+        if transition.from == State::Closed && transition.to() == State::Open {
             self.opened.insert(name.clone(), (transition.at, refused));
         }
-        let opened = match step.to() {
+        let opened = match transition.to() {
             State::Closed => self.opened.remove(name),
-            State::Open | State::HalfOpen => None,
+            State::Open | State::HalfOpen | State::Recovering => None,
         };
         let open = opened
             .map(|(since, before)| (transition.at.since(since), refused.saturating_sub(before)));
-        let level = if step.to() == State::Open { log::Level::Warn } else { log::Level::Info };
+        let opens = transition.to() == State::Open;
+        let level = if opens { log::Level::Warn } else { log::Level::Info };
         log::log!(target: TARGET, level, "{}", line(name, &breaker.breaker, transition, open));
 
         let event = event(breaker, transition);
-        self.plane.handlers().call(&event, step);
+        self.plane.handlers().call(&event);
         // Refused only when nobody has subscribed.
         let _ = self.plane.events.send(Arc::new(event));
     }
@@ -190,7 +209,7 @@ impl Watcher {
     fn report_refused(&mut self, table: &Table) {
         let handlers = self.plane.handlers();
         for breaker in &table.breakers {
-            let total = breaker.breaker.totals().refused;
+            let total = breaker.breaker.totals().all_refused();
             let before = match self.refused.get_mut(&breaker.name) {
                 Some(known) => std::mem::replace(known, total),
                 None => self.refused.insert(breaker.name.clone(), total).unwrap_or_default(),
@@ -215,6 +234,7 @@ impl Watcher {
         let present: BTreeSet<&str> = table.breakers.iter().map(|it| &*it.name).collect();
         self.refused.retain(|name, _| present.contains(&**name));
         self.opened.retain(|name, _| present.contains(&**name));
+        self.plane.journal.retain(&present);
     }
 }
 
@@ -245,11 +265,11 @@ impl Handlers {
         self.0.get(breaker).map_or(&[], |calls| which(calls))
     }
 
-    fn call(&self, event: &Event, step: Move) {
-        let calls = match step {
-            Move::Trip | Move::Reopen => self.of(&event.breaker, |calls| &calls.on_open),
-            Move::Heal | Move::Lapse => self.of(&event.breaker, |calls| &calls.on_close),
-            Move::Probe => &[],
+    fn call(&self, event: &Event) {
+        let calls = match event.event {
+            OPEN => self.of(&event.breaker, |calls| &calls.on_open),
+            CLOSE => self.of(&event.breaker, |calls| &calls.on_close),
+            _ => &[],
         };
         calls.iter().for_each(|planned| planned.call(event));
     }
@@ -277,19 +297,24 @@ fn payload(event: &Event, options: &serde_json::Value) -> String {
 
 fn event(guard: &Guard, transition: Transition) -> Event {
     let Guard { name, route, breaker, .. } = guard;
-    let step = transition.step;
+    let Transition { from, step, at, failures, .. } = transition;
+    let to = transition.to();
     Event {
-        event: match step {
-            Move::Trip | Move::Reopen => "open",
-            Move::Heal | Move::Lapse => "close",
-            Move::Probe => "probe",
+        event: match to {
+            State::Open => OPEN,
+            // An operator reset what was closed.
+            State::Closed if from == State::Closed => "reset",
+            State::Closed => CLOSE,
+            State::HalfOpen => "probe",
+            State::Recovering => "recover",
         },
         breaker: name.clone(),
         route: route.clone(),
-        from: step.from().as_str(),
-        to: step.to().as_str(),
+        from: from.as_str(),
+        to: to.as_str(),
         reason: step.reason(),
-        counts: Counts::of(breaker, transition.failures),
+        // What counted when it moved: the move itself has begun anew.
+        counts: Counts { failures, ..Counts::of(breaker, at) },
         instance: &INSTANCE,
         time: crate::log::rfc3339(clock::wall()),
     }
@@ -306,92 +331,21 @@ fn rejection(guard: &Guard, refused: u64) -> Event {
         from: state,
         to: state,
         reason: "refused",
-        counts: Counts { refused, ..Counts::of(breaker, breaker.failures(now)) },
+        counts: Counts { refused, ..Counts::of(breaker, now) },
         instance: &INSTANCE,
         time: crate::log::rfc3339(clock::wall()),
     }
 }
 
-/// `GET /users  closed → open  3 failures within 10 s, probe in 2 s`. `open`: for how long it was,
-/// and how many it refused, when it closes.
-fn line(
-    name: &str,
-    breaker: &Breaker,
-    transition: Transition,
-    open: Option<(Duration, u64)>,
-) -> String {
-    let Transition { step, failures, .. } = transition;
-    let counted = if failures == 1 { "1 failure" } else { &format!("{failures} failures") };
-    let why = match (step, breaker.policy().trip) {
-        (Move::Trip, Trip::LookBack { look_back, .. }) => {
-            format!("{counted} within {}", span(look_back))
-        }
-        (Move::Trip, Trip::Reset { window: Window::Fixed(window), open_for, .. }) => {
-            format!("{counted} within {}, probe in {}", span(window), span(open_for))
-        }
-        (Move::Trip, Trip::Reset { open_for, .. }) => {
-            format!("{counted}, probe in {}", span(open_for))
-        }
-        (Move::Reopen, Trip::Reset { open_for, .. }) => {
-            format!("probe failed, next in {}", span(open_for))
-        }
-        (Move::Reopen, Trip::LookBack { .. }) => "probe failed".to_owned(),
-        (Move::Probe, _) => "1 probe".to_owned(),
-        (Move::Heal, _) => "probe succeeded".to_owned(),
-        (Move::Lapse, _) => "failures aged out".to_owned(),
-    };
-    let (from, to) = (step.from().as_str(), step.to().as_str());
-    let mut line = format!("{name}  {from} → {to}  {why}");
-    if let Some((open_for, refused)) = open {
-        line.push_str(&format!(", was open {}, {refused} refused", span(open_for)));
-    }
-    line
-}
-
-/// A duration for people: `150 ms`, `10 s`, `1.5 s`, `2 min`.
-fn span(span: Duration) -> String {
-    let millis = span.as_millis();
-    match millis {
-        0..1000 => format!("{millis} ms"),
-        _ if millis.is_multiple_of(60_000) => format!("{} min", millis / 60_000),
-        _ if millis.is_multiple_of(1000) => format!("{} s", millis / 1000),
-        _ => format!("{}.{} s", millis / 1000, millis / 100 % 10),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::view::tests::{exchange, guard, look_back, plane, reset};
+    use super::super::line::tests::moved;
+    use super::super::view::tests::{exchange, guard, plane, reset};
     use super::*;
+    use crate::breaker::circuit::{Cause, Move};
     use crate::breaker::outcome::Ending;
     use crate::breaker::{Core, Verdict};
     use crate::table::sample;
-
-    fn moved(step: Move, failures: u32) -> Transition {
-        Transition { step, epoch: 2, at: Now::from_millis(1), failures }
-    }
-
-    #[test]
-    fn a_transition_is_one_line_that_says_what_and_why() {
-        let open = Some((Duration::from_millis(5_040), 1003));
-        for (breaker, step, failures, open, expected) in [
-            (look_back(3), Move::Trip, 3, None, "closed → open  3 failures within 10 s"),
-            (reset(1), Move::Trip, 1, None, "closed → open  1 failure, probe in 10 s"),
-            (reset(1), Move::Probe, 0, None, "open → half_open  1 probe"),
-            (reset(1), Move::Reopen, 1, None, "half_open → open  probe failed, next in 10 s"),
-            (
-                reset(1),
-                Move::Heal,
-                0,
-                open,
-                "half_open → closed  probe succeeded, was open 5.0 s, 1003 refused",
-            ),
-            (look_back(1), Move::Lapse, 0, None, "open → closed  failures aged out"),
-        ] {
-            let said = line("GET /users", &breaker, moved(step, failures), open);
-            assert_eq!(said, format!("GET /users  {expected}"));
-        }
-    }
 
     #[test]
     fn a_failed_probe_is_an_open_event_and_the_options_travel_with_it() {
@@ -407,15 +361,6 @@ mod tests {
         assert_eq!(said["counts"]["threshold"], 3);
         assert_eq!(said["options"]["channel"], "ops");
         assert!(said["instance"].as_str().unwrap().ends_with(&std::process::id().to_string()));
-    }
-
-    #[test]
-    fn durations_are_short() {
-        for (millis, expected) in
-            [(0, "0 ms"), (150, "150 ms"), (1_500, "1.5 s"), (10_000, "10 s"), (120_000, "2 min")]
-        {
-            assert_eq!(span(Duration::from_millis(millis)), expected);
-        }
     }
 
     /// A route whose breaker opens at the first failure, for 30 ms, and calls a handler each time.
@@ -488,7 +433,7 @@ mod tests {
         let (plane, _orders) = plane(&fragile());
         let table = plane.live.current();
         let mut watcher = Watcher::new(plane);
-        watcher.tell(&table.breakers[0], moved(Move::Trip, 1));
+        watcher.tell(&table.breakers[0], moved(Move::Trip(Cause::Failures), 1));
         watcher.report_refused(&table);
         watcher.forget_absent(&table);
         assert_eq!((watcher.opened.len(), watcher.refused.len()), (1, 1));
@@ -518,7 +463,7 @@ mod tests {
         let breaker = table.routes[0].breaker.unwrap();
         for _ in 0..NOTICES_MAX + 3 {
             let table = Arc::clone(&table);
-            report(Notice { table, breaker, transition: moved(Move::Trip, 1) });
+            report(Notice { table, breaker, transition: moved(Move::Trip(Cause::Failures), 1) });
         }
         assert_eq!(dropped.load(Ordering::Relaxed), 3);
         drop(notices);

@@ -5,9 +5,7 @@
 //! its names, types and help, and the documentation is made from it.
 
 use super::exposition::{Family, push_all};
-use super::view;
-use crate::breaker::Totals;
-use crate::breaker::circuit::{Move, State};
+use super::gauges;
 use crate::clock::Now;
 use crate::stats::{Bound, Connections, Count, Process, Retries, ServiceTally, Tally, TargetTally};
 use crate::table::Guard;
@@ -205,27 +203,53 @@ pub const METRICS: &[Metric] = &[
     gauge(
         "fusebox_breaker_state",
         "State of each breaker: 1 for the state it is in, 0 for the others.",
-        breaker_state,
+        gauges::state,
+    ),
+    gauge(
+        "fusebox_breaker_effective",
+        "What clients feel of each breaker, after override and mode: 1 for that state.",
+        gauges::effective,
+    ),
+    gauge(
+        "fusebox_breaker_override",
+        "Whether an operator overrides each breaker: 1 for the order that holds.",
+        gauges::overrides,
+    ),
+    gauge("fusebox_breaker_mode", "Mode of each breaker: 1 for the one it has.", gauges::modes),
+    gauge(
+        "fusebox_breaker_open_remaining_seconds",
+        "Seconds until each open breaker may stop refusing; 0 in any other state.",
+        gauges::open_remaining,
     ),
     counter(
         "fusebox_breaker_transitions_total",
         "Moves of each breaker between states.",
-        breaker_transitions,
+        gauges::transitions,
     ),
     counter(
         "fusebox_breaker_outcomes_total",
         "Exchanges by what each breaker learnt from them.",
-        breaker_outcomes,
+        gauges::outcomes,
     ),
     counter(
         "fusebox_breaker_rejected_total",
-        "Requests each breaker refused, while open or while a probe was under way.",
-        |scrape, family| family.per_breaker(scrape, &[("reason", "open")], |it| it.refused),
+        "Requests each breaker refused, by reason.",
+        gauges::refused,
+    ),
+    counter(
+        "fusebox_breaker_would_reject_total",
+        "Requests that mode or override let through where the state would have refused them.",
+        gauges::spared,
+    ),
+    counter(
+        "fusebox_breaker_slow_total",
+        "Exchanges that each breaker found slow, whether they failed or not.",
+        gauges::slow,
     ),
     counter(
         "fusebox_breaker_stale_results_total",
         "Results that arrived after the state they were admitted in, and counted for nothing.",
-        |scrape, family| family.per_breaker(scrape, &[], |it| it.stale),
+        gauges::stale,
     ),
     gauge(
         "fusebox_config_generation",
@@ -282,59 +306,9 @@ fn requests(scrape: &Scrape<'_>, family: &mut Family<'_>) {
     }
 }
 
-fn breaker_state(scrape: &Scrape<'_>, family: &mut Family<'_>) {
-    for guard in &scrape.breakers {
-        let (name, scope) = (&*guard.name, view::scope(guard.scope));
-        let present = guard.breaker.state(scrape.now);
-        for state in State::ALL {
-            let labels =
-                [("breaker", name), ("scope", scope), ("fusebox_breaker_state", state.as_str())];
-            family.sample(&labels, u64::from(state == present));
-        }
-    }
-}
-
-fn breaker_transitions(scrape: &Scrape<'_>, family: &mut Family<'_>) {
-    for Guard { name, breaker, .. } in scrape.breakers.iter().copied() {
-        for step in Move::ALL {
-            let labels = [
-                ("breaker", &**name),
-                ("from", step.from().as_str()),
-                ("to", step.to().as_str()),
-                ("reason", step.reason()),
-                ("origin", "local"),
-            ];
-            family.sample(&labels, breaker.moved(step));
-        }
-    }
-}
-
-fn breaker_outcomes(scrape: &Scrape<'_>, family: &mut Family<'_>) {
-    for Guard { name, breaker, .. } in scrape.breakers.iter().copied() {
-        let totals = breaker.totals();
-        for (outcome, count) in
-            [("success", totals.success), ("failure", totals.failure), ("neutral", totals.neutral)]
-        {
-            family.sample(&[("breaker", name), ("outcome", outcome)], count);
-        }
-    }
-}
-
 impl Family<'_> {
     fn count(&mut self, scrape: &Scrape<'_>, count: Count) {
         self.sample(&[], scrape.process.total(count));
-    }
-
-    fn per_breaker(
-        &mut self,
-        scrape: &Scrape<'_>,
-        labels: &[(&str, &str)],
-        read: fn(&Totals) -> u64,
-    ) {
-        for guard in &scrape.breakers {
-            let labels = [&[("breaker", &*guard.name)], labels].concat();
-            self.sample(&labels, read(&guard.breaker.totals()));
-        }
     }
 
     fn per_target(

@@ -11,8 +11,12 @@ pub mod admin;
 mod door;
 pub mod events;
 mod exposition;
+mod gauges;
+pub mod journal;
+mod line;
 pub mod metrics;
 pub mod names;
+mod orders;
 pub mod plane;
 mod ports;
 pub mod reload;
@@ -118,7 +122,7 @@ async fn start_with(
     let door = bind_admin(config.admin.as_ref()).await?;
 
     let cores = cores(config.workers);
-    let registry = Registry::new(cores);
+    let registry = Registry::seeded(cores, seed());
     let _ = names.resolve(&config).await;
     let compiled = Compiled::new(&config, 1, &registry, &names, Tallies::default());
     let handlers = Handlers::of_config(&config);
@@ -136,7 +140,7 @@ async fn start_with(
         driver: config.driver,
         live: Arc::clone(&live),
         process: Arc::clone(&process),
-        report,
+        report: Arc::clone(&report),
         access: rings,
     })?;
 
@@ -150,6 +154,7 @@ async fn start_with(
         driver,
         orders: sender,
         events_dropped,
+        report,
         handlers,
         access,
     });
@@ -195,6 +200,12 @@ async fn bind_admin(
         ))
     })?;
     Ok(Some((door, address, Token::new(token))))
+}
+
+/// Another one for each process: breakers that opened together should not come back together.
+fn seed() -> u64 {
+    let nanos = clock::wall().as_nanos();
+    u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or(0) ^ u64::from(std::process::id()) << 32
 }
 
 /// `auto`: as many as the affinity mask and the cgroup quota allow.

@@ -12,19 +12,19 @@ use std::task::Poll;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use super::events::{Event, Handlers};
+use super::journal::Journal;
 use super::names::Names;
 use super::reload::Verdict;
 use crate::access::Writer;
 use crate::breaker::registry::Registry;
 use crate::stats::Process;
-use crate::table::Moved;
 use crate::table::live::Live;
+use crate::table::{Moved, Report};
 
 /// Transitions that a slow subscriber may lag behind before it loses the oldest.
 const EVENTS_MAX: usize = 256;
 
 /// What the parts of the control plane share.
-#[derive(Debug)]
 pub struct Plane {
     /// Where tables are published.
     pub live: Arc<Live>,
@@ -43,6 +43,10 @@ pub struct Plane {
     pub access: Writer,
     /// Sends every transition to whoever subscribed.
     pub events: broadcast::Sender<Arc<Event>>,
+    /// What is told of breakers beside their counts.
+    pub journal: Journal,
+    /// Takes the moves that an operator's order made.
+    pub report: Report,
     events_dropped: Arc<AtomicU64>,
     handlers: Mutex<Arc<Handlers>>,
     draining: AtomicBool,
@@ -62,7 +66,6 @@ pub enum Order {
 }
 
 /// What a plane is made of.
-#[derive(Debug)]
 pub struct Parts {
     /// See [`Plane::live`].
     pub live: Arc<Live>,
@@ -78,10 +81,18 @@ pub struct Parts {
     pub orders: mpsc::UnboundedSender<Order>,
     /// Counts the notices of the cores that find the queue full.
     pub events_dropped: Arc<AtomicU64>,
+    /// See [`Plane::report`].
+    pub report: Report,
     /// The handlers of the first table.
     pub handlers: Handlers,
     /// See [`Plane::access`].
     pub access: Writer,
+}
+
+impl std::fmt::Debug for Plane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plane").field("journal", &self.journal).finish_non_exhaustive()
+    }
 }
 
 impl Plane {
@@ -97,6 +108,8 @@ impl Plane {
             orders: parts.orders,
             access: parts.access,
             events: broadcast::Sender::new(EVENTS_MAX),
+            journal: Journal::default(),
+            report: parts.report,
             events_dropped: parts.events_dropped,
             handlers: Mutex::new(Arc::new(parts.handlers)),
             draining: AtomicBool::new(false),

@@ -4,10 +4,15 @@
 //! changes nothing: an open look-back breaker whose failures have aged out is shown closed, and is
 //! closed by the next request or tick.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use serde::Serialize;
 
+use super::journal::{Entry, Journal};
 use crate::breaker::Breaker;
-use crate::breaker::circuit::State;
+use crate::breaker::circuit::{Forced, State};
+use crate::breaker::policy::{Policy, Share};
 use crate::clock::Now;
 use crate::config::Scope;
 use crate::table::{Guard, Table};
@@ -23,17 +28,26 @@ pub struct Listing<'t> {
 pub struct View<'t> {
     name: &'t str,
     scope: &'static str,
+    /// What the breaker has decided.
     state: &'static str,
+    /// What its clients feel: the state after override and mode.
     effective: &'static str,
     #[serde(rename = "override")]
     forced: &'static str,
+    /// Until the override ends; `null` where there is none, or no end.
+    override_remaining_ms: Option<u64>,
+    /// Why, in the operator's words.
+    override_reason: Option<String>,
     mode: &'static str,
     epoch: u32,
     counts: Counts,
+    thresholds: Thresholds,
     /// Until the breaker may stop refusing; zero while it does not refuse.
     remaining_ms: u64,
     /// How long the state has lasted; `null` before the first move.
     state_ms: Option<u64>,
+    /// Its last moves, the newest first.
+    transitions: Vec<Entry>,
 }
 
 /// What a breaker has counted.
@@ -41,8 +55,16 @@ pub struct View<'t> {
 pub struct Counts {
     /// Failures that count together now.
     pub failures: u32,
-    /// How many of them open it.
+    /// How many of them open it; zero: they do not.
     pub threshold: u32,
+    /// Failures in a row, where they are counted.
+    pub consecutive: u32,
+    /// Exchanges that shares are of, where they are counted.
+    pub requests: u64,
+    /// How many of them failed.
+    pub failed: u64,
+    /// How many of them were slow.
+    pub slow: u64,
     /// Exchanges that ended well, since the process began.
     pub success: u64,
     /// Exchanges that failed.
@@ -55,35 +77,79 @@ pub struct Counts {
     pub stale: u64,
 }
 
+/// What opens a breaker; `null` where it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Thresholds {
+    /// Failures that count together.
+    pub failures: Option<u32>,
+    /// Failures in a row.
+    pub consecutive: Option<u32>,
+    /// The share of failed exchanges, 0 to 1.
+    pub failure_rate: Option<f64>,
+    /// The share of slow exchanges, 0 to 1.
+    pub slow_rate: Option<f64>,
+    /// Fewer exchanges say nothing about a share.
+    pub min_requests: Option<u32>,
+}
+
 impl Counts {
-    /// The counts of `breaker`, of which `failures` count together.
+    /// The counts of `breaker` at `now`.
     #[must_use]
-    pub fn of(breaker: &Breaker, failures: u32) -> Self {
-        let totals = breaker.totals();
+    pub fn of(breaker: &Breaker, now: Now) -> Self {
+        let (totals, counts) = (breaker.totals(), breaker.counts(now));
+        let threshold = breaker.policy().trip.failures.map_or(0, |failures| failures.count.get());
         Self {
-            failures,
-            threshold: breaker.policy().threshold(),
+            failures: counts.failures,
+            threshold,
+            consecutive: counts.run,
+            requests: counts.requests,
+            failed: counts.failed,
+            slow: counts.slow,
             success: totals.success,
             failure: totals.failure,
             neutral: totals.neutral,
-            refused: totals.refused,
+            refused: totals.all_refused(),
             stale: totals.stale,
         }
     }
 }
 
+impl Thresholds {
+    fn of(policy: &Policy) -> Self {
+        let trip = &policy.trip;
+        let share = |share: Share| f64::from(share.0) / f64::from(Share::ALL.0);
+        Self {
+            failures: trip.failures.map(|failures| failures.count.get()),
+            consecutive: trip.run.map(NonZeroU32::get),
+            failure_rate: trip.shares.and_then(|shares| shares.failed).map(share),
+            slow_rate: trip.shares.and_then(|shares| shares.slow).map(|slow| share(slow.share)),
+            min_requests: trip.shares.map(|shares| shares.min_requests),
+        }
+    }
+}
+
+/// The word for an order, or for none.
+#[must_use]
+pub const fn forced_word(forced: Option<Forced>) -> &'static str {
+    match forced {
+        None => "none",
+        Some(Forced::Open) => "force_open",
+        Some(Forced::Closed) => "force_closed",
+    }
+}
+
 /// Every breaker of `table`.
 #[must_use]
-pub fn listing(table: &Table, now: Now) -> Listing<'_> {
-    let breakers = table.breakers.iter().map(|it| view(it, now)).collect();
+pub fn listing<'t>(table: &'t Table, journal: &Journal, now: Now) -> Listing<'t> {
+    let breakers = table.breakers.iter().map(|it| view(it, journal, now)).collect();
     Listing { breakers }
 }
 
 /// The breaker of this name.
 #[must_use]
-pub fn one<'t>(table: &'t Table, name: &str, now: Now) -> Option<View<'t>> {
-    let found = table.breakers.iter().find(|it| *it.name == *name)?;
-    Some(view(found, now))
+pub fn one<'t>(table: &'t Table, name: &str, journal: &Journal, now: Now) -> Option<View<'t>> {
+    let (_, found) = table.breaker_named(name)?;
+    Some(view(found, journal, now))
 }
 
 /// The word for what a breaker watches.
@@ -96,23 +162,27 @@ pub const fn scope(scope: Scope) -> &'static str {
     }
 }
 
-fn view(guard: &Guard, now: Now) -> View<'_> {
+fn view<'t>(guard: &'t Guard, journal: &Journal, now: Now) -> View<'t> {
     let breaker = &guard.breaker;
     let word = breaker.word();
     let state = breaker.state(now);
-    let remaining_ms = if state == State::Open { breaker.remaining_ms(now) } else { 0 };
-    let state_ms = breaker.since().map(|since| now.since(since).as_millis());
+    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let order = breaker.forced(now);
     View {
         name: &guard.name,
         scope: scope(guard.scope),
         state: state.as_str(),
-        effective: state.as_str(),
-        forced: "none",
-        mode: "enforce",
+        effective: breaker.effective(now).as_str(),
+        forced: forced_word(order.map(|order| order.forced)),
+        override_remaining_ms: order.and_then(|it| it.until).map(|end| millis(end.since(now))),
+        override_reason: order.and_then(|_| journal.reason(&guard.name)),
+        mode: breaker.policy().mode.as_str(),
         epoch: word.epoch(),
-        counts: Counts::of(breaker, breaker.failures(now)),
-        remaining_ms,
-        state_ms: state_ms.and_then(|millis| u64::try_from(millis).ok()),
+        counts: Counts::of(breaker, now),
+        thresholds: Thresholds::of(breaker.policy()),
+        remaining_ms: if state == State::Open { breaker.remaining_ms(now) } else { 0 },
+        state_ms: breaker.since().map(|since| millis(now.since(since))),
+        transitions: journal.of(&guard.name),
     }
 }
 
@@ -131,7 +201,7 @@ pub(super) mod tests {
     use crate::access::{Rings, Sink, Writer};
     use crate::breaker::memory::Memory;
     use crate::breaker::outcome::Ending;
-    use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
+    use crate::breaker::policy::{Policy, Window};
     use crate::breaker::registry::Registry;
     use crate::breaker::{Core, Verdict};
     use crate::config::{Config, RetryAfter};
@@ -153,6 +223,7 @@ pub(super) mod tests {
             driver: "io_uring".to_owned(),
             orders,
             events_dropped: Arc::default(),
+            report: Arc::new(|_| ()),
             handlers: Handlers::of_config(config),
             access: Writer::start(Arc::new(Rings::new(1)), Sink::open(&config.log).unwrap())
                 .unwrap(),
@@ -163,22 +234,18 @@ pub(super) mod tests {
     /// A breaker of seed A's kind that opens at `failures`.
     pub(crate) fn look_back(failures: u32) -> Breaker {
         let failures = NonZeroU32::new(failures).unwrap();
-        breaker(Trip::LookBack { failures, look_back: OPEN_FOR })
+        breaker(Policy::look_back(failures, OPEN_FOR))
     }
 
     /// A breaker of seed B's kind that opens at `failures`.
     pub(crate) fn reset(failures: u32) -> Breaker {
-        breaker(Trip::Reset {
-            failures: NonZeroU32::new(failures).unwrap(),
-            window: Window::Cumulative,
-            open_for: OPEN_FOR,
-            probe_max: OPEN_FOR,
-        })
+        let failures = NonZeroU32::new(failures).unwrap();
+        breaker(Policy::reset(failures, Window::Cumulative, OPEN_FOR))
     }
 
-    fn breaker(trip: Trip) -> Breaker {
-        let policy = Policy { trip, failures: StatusSet::server_errors() };
-        Breaker::new(policy.clone(), Arc::new(Memory::new(&policy, 1)))
+    fn breaker(policy: Policy) -> Breaker {
+        let memory = Memory::new(&policy, 1, 0);
+        Breaker::new(policy, memory)
     }
 
     /// `breaker` as that of route `GET /users`.
@@ -213,13 +280,16 @@ pub(super) mod tests {
         let now = Now::from_millis(1_000);
         exchange(&breaker, Ending::Answered(200), now);
         exchange(&breaker, Ending::ClientGone, now);
-        let fresh = serde_json::to_value(view(&guard(&breaker), now)).unwrap();
+        let fresh = serde_json::to_value(view(&guard(&breaker), &Journal::default(), now)).unwrap();
         let expected = serde_json::json!({
             "name": "GET /users", "scope": "route", "state": "closed", "effective": "closed",
-            "override": "none", "mode": "enforce", "epoch": 1,
-            "counts": {"failures": 0, "threshold": 2, "success": 1, "failure": 0, "neutral": 1,
-                "refused": 0, "stale": 0},
-            "remaining_ms": 0, "state_ms": null,
+            "override": "none", "override_remaining_ms": null, "override_reason": null,
+            "mode": "enforce", "epoch": 1,
+            "counts": {"failures": 0, "threshold": 2, "consecutive": 0, "requests": 0, "failed": 0,
+                "slow": 0, "success": 1, "failure": 0, "neutral": 1, "refused": 0, "stale": 0},
+            "thresholds": {"failures": 2, "consecutive": null, "failure_rate": null,
+                "slow_rate": null, "min_requests": null},
+            "remaining_ms": 0, "state_ms": null, "transitions": [],
         });
         assert_eq!(fresh, expected);
 
@@ -227,7 +297,8 @@ pub(super) mod tests {
         exchange(&breaker, Ending::Unreachable, now);
         let later = Now::from_millis(4_000);
         assert!(exchange(&breaker, Ending::Answered(200), later));
-        let open = serde_json::to_value(view(&guard(&breaker), later)).unwrap();
+        let open =
+            serde_json::to_value(view(&guard(&breaker), &Journal::default(), later)).unwrap();
         assert_eq!(open["state"], "open");
         assert_eq!(open["remaining_ms"], 7_000);
         assert_eq!(open["state_ms"], 3_000);
@@ -242,7 +313,7 @@ pub(super) mod tests {
         exchange(&breaker, Ending::Answered(500), Now::from_millis(1_000));
         let before = breaker.word();
         let now = Now::from_millis(20_000);
-        let shown = serde_json::to_value(view(&guard(&breaker), now)).unwrap();
+        let shown = serde_json::to_value(view(&guard(&breaker), &Journal::default(), now)).unwrap();
         assert_eq!((&shown["state"], &shown["remaining_ms"]), (&"closed".into(), &0.into()));
         assert_eq!(breaker.word(), before);
     }

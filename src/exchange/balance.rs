@@ -227,12 +227,13 @@ pub(super) fn admit<'v>(
         breaker::Verdict::Admit(ticket) => {
             Ok((Verdict { means, view, ticket: Some((ticket, ix)) }, Some(guard)))
         }
-        breaker::Verdict::Refuse { remaining_ms } => {
+        breaker::Verdict::Refuse { remaining_ms, .. } => {
             let retry_after_s = match guard.retry_after {
-                RetryAfter::Send => {
-                    let seconds = u32::try_from(remaining_ms.div_ceil(1000)).unwrap_or(u32::MAX);
-                    Some(NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN))
-                }
+                // Nobody knows how long an operator's word without an end holds.
+                RetryAfter::Send => remaining_ms.map(|millis| {
+                    let seconds = u32::try_from(millis.div_ceil(1000)).unwrap_or(u32::MAX);
+                    NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN)
+                }),
                 RetryAfter::Omit => None,
             };
             Err(Refused { answer: &guard.refusal, retry_after_s })

@@ -22,8 +22,10 @@ use super::{
 };
 use crate::breaker::Breaker;
 use crate::breaker::registry::{Draft, Registry};
-use crate::config::{self, Body, BreakerConfig, Config, HostPattern, Scope, UrlTemplate};
-use crate::http1::answer::{Rendered, Say};
+use crate::config::{
+    self, Body, BreakerConfig, Config, Fallback, HostPattern, RetryAfter, Scope, UrlTemplate,
+};
+use crate::http1::answer::{Length, Rendered, Say};
 use crate::http1::forwarding::Telling;
 use crate::stats::Tallies;
 
@@ -238,8 +240,15 @@ impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
             breaker: Breaker::new(breaker.policy.clone(), memory),
             timeout: breaker.timeout,
             timeout_answer: rendered(&breaker.timeout_answer),
-            refusal: rendered(&breaker.refusal),
-            retry_after: breaker.retry_after,
+            refusal: match &breaker.fallback {
+                Some(fallback) => stand_in(fallback),
+                None => rendered(&breaker.refusal),
+            },
+            retry_after: match &breaker.fallback {
+                // An answer that is as good as any has nothing to retry.
+                Some(fallback) if fallback.answer.status < 400 => RetryAfter::Omit,
+                _ => breaker.retry_after,
+            },
         });
         self.known_breakers.insert(name, ix);
         ix
@@ -267,12 +276,32 @@ fn pieces(template: &[config::Piece]) -> Box<[Piece]> {
 }
 
 fn rendered(answer: &config::Answer) -> Rendered {
-    let say = match &answer.body {
-        Body::Text(text) => Say::Text(text),
-        Body::Json(json) => Say::Json(json),
-        Body::Message(message) => Say::Message(message),
-    };
-    Rendered::new(answer.status, say, "")
+    Rendered::new(answer.status, say(&answer.body), "")
+}
+
+const fn say(body: &Body) -> Say<'_> {
+    match body {
+        Body::Text(text) => Say::Text(text.as_str()),
+        Body::Json(json) => Say::Json(json.as_str()),
+        Body::Message(message) => Say::Message(message.as_str()),
+    }
+}
+
+/// What is sent instead of a refusal, of the type it names itself or else of its body's.
+fn stand_in(fallback: &Fallback) -> Rendered {
+    let Fallback { answer, headers } = fallback;
+    let lines: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    if headers.iter().any(|(name, _)| name == "content-type") {
+        let (Body::Text(body) | Body::Json(body) | Body::Message(body)) = &answer.body;
+        return Rendered::from_bytes(
+            answer.status,
+            lines.as_bytes(),
+            body.as_bytes(),
+            Length::Told,
+        );
+    }
+    Rendered::new(answer.status, say(&answer.body), &lines)
 }
 
 /// Short and neutral: nothing here tells a stranger what stands behind us.

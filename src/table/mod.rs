@@ -106,6 +106,13 @@ impl Table {
         &self.targets[ix.at()]
     }
 
+    /// The breaker of this name, and its place.
+    #[must_use]
+    pub fn breaker_named(&self, name: &str) -> Option<(BreakerIx, &Guard)> {
+        let place = self.breakers.iter().position(|it| *it.name == *name)?;
+        Some((BreakerIx(u32::try_from(place).ok()?), &self.breakers[place]))
+    }
+
     /// The breaker at `ix`.
     #[must_use]
     pub fn breaker(&self, ix: BreakerIx) -> &Guard {

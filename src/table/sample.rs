@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Table;
 use super::compile::{Kept, compile};
-use crate::breaker::policy::{Policy, StatusSet, Trip, Window};
+use crate::breaker::policy::{Policy, Window};
 use crate::breaker::registry::{Draft, Registry};
 use crate::config::{
     Access, Answer, Balance, Body, BreakerConfig, Config, Driver, Emit, Forwarded, HostHeader,
@@ -134,28 +134,25 @@ pub(crate) fn url(host: &str, port: u16) -> UrlTemplate {
 pub(crate) fn look_back(max_errors: u32, duration: Duration) -> BreakerConfig {
     let failures = NonZeroU32::new(max_errors).unwrap();
     let busy = Answer { status: 503, body: Body::Text("Busy.".to_owned()) };
-    breaker(Trip::LookBack { failures, look_back: duration }, None, busy)
+    breaker(Policy::look_back(failures, duration), None, busy)
 }
 
 /// Seed B's breaker with its defaults, but for the count.
 pub(crate) fn reset(max_failures: u32, window: Window) -> BreakerConfig {
-    let trip = Trip::Reset {
-        failures: NonZeroU32::new(max_failures).unwrap(),
-        window,
-        open_for: Duration::from_secs(120),
-        probe_max: Duration::from_secs(30),
-    };
+    let failures = NonZeroU32::new(max_failures).unwrap();
+    let policy = Policy::reset(failures, window, Duration::from_secs(120));
     let unavailable = Answer { status: 503, body: Body::Message("Service unavailable".to_owned()) };
-    breaker(trip, Some(Duration::from_secs(30)), unavailable)
+    breaker(policy, Some(Duration::from_secs(30)), unavailable)
 }
 
-fn breaker(trip: Trip, timeout: Option<Duration>, refusal: Answer) -> BreakerConfig {
+fn breaker(policy: Policy, timeout: Option<Duration>, refusal: Answer) -> BreakerConfig {
     BreakerConfig {
         scope: Scope::Route,
-        policy: Policy { trip, failures: StatusSet::server_errors() },
+        policy,
         timeout,
         timeout_answer: Answer { status: 504, body: Body::Message("Operation timeout".to_owned()) },
         refusal,
+        fallback: None,
         retry_after: RetryAfter::Send,
         on_open: Vec::new(),
         on_close: Vec::new(),

@@ -38,6 +38,7 @@ const DEPENDENCIES: &[(&str, &str)] = &[
     ("jsonc-parser", "a syntax tree with the place of every key"),
     ("libc", "system calls the standard library does not offer"),
     ("libfuzzer-sys", "coverage-guided fuzzing, in a workspace of its own"),
+    ("loom", "explores every order of memory"),
     ("log", "what libraries say arrives in our log"),
     ("memchr", "finds line ends quickly"),
     ("monoio", "thread-per-core io_uring"),
@@ -115,7 +116,9 @@ fn nothing_is_left_undone_or_untested() {
 #[test]
 fn every_direct_dependency_has_a_reason() {
     let mut used = BTreeSet::new();
-    for manifest in ["Cargo.toml", "loadtest/Cargo.toml", "fuzz/Cargo.toml"] {
+    let manifests =
+        ["Cargo.toml", "loadtest/Cargo.toml", "fuzz/Cargo.toml", "tests/races/Cargo.toml"];
+    for manifest in manifests {
         let text = fs::read_to_string(root().join(manifest)).unwrap();
         let mut inside = false;
         for line in text.lines() {

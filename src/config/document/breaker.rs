@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Entries, OneOrMany, Stats};
-use crate::breaker::policy::{FAILURES_MAX, LOOK_BACK_FAILURES_MAX};
+use crate::breaker::policy::{FAILURES_MAX, LOOK_BACK_FAILURES_MAX, PROBES_MAX};
 use crate::config::span::{Patience, Span};
-use crate::config::units::{AnswerStatus, Count, Share, Status, StatusRange};
+use crate::config::units::{AnswerStatus, Count, Share, StatusRange};
 
 /// A circuit breaker.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -29,10 +29,11 @@ pub struct Breaker {
     pub error_body: Option<Box<RawValue>>,
     /// From admission to the end of the response. Default: "30s"; with `maxErrors`: none.
     pub timeout: Option<Patience>,
-    /// Opens at this many failures. Default: 10.
+    /// Opens at this many failures. Default: 10, unless another condition is written.
     #[schemars(extend("minimum" = 1, "maximum" = FAILURES_MAX))]
     pub max_failures: Option<Count>,
-    /// Failures count together when this close to the first. Default: since it last closed.
+    /// How far failures and exchanges may lie apart to count together, see `window`. Default: since
+    /// it last closed.
     pub time_window: Option<Span>,
     /// Open to half-open. Default: "2 minutes".
     pub reset_timeout: Option<Span>,
@@ -61,15 +62,16 @@ pub struct Breaker {
     pub mode: Option<Mode>,
     /// What it watches. Default: "route"; in a service "service".
     pub scope: Option<Scope>,
-    /// How `timeWindow` counts. Default: "fixed" with `timeWindow`, else "cumulative".
+    /// How `maxFailures` counts. Default: "cumulative" without `timeWindow`; with it "sliding"
+    /// beside a share, else "fixed".
     pub window: Option<WindowKind>,
     /// Opens at this run of failures.
-    #[schemars(extend("minimum" = 1))]
+    #[schemars(extend("minimum" = 1, "maximum" = FAILURES_MAX))]
     pub consecutive_failures: Option<Count>,
-    /// Opens at this share of failures.
+    /// Opens at this share of failures within the last `timeWindow`.
     pub failure_rate: Option<Share>,
     /// Fewer requests than this say nothing about a share. Default: 20.
-    #[schemars(extend("minimum" = 1))]
+    #[schemars(extend("minimum" = 1, "maximum" = FAILURES_MAX))]
     pub min_requests: Option<Count>,
     /// Opens at a share of slow exchanges.
     pub slow_call: Option<SlowCall>,
@@ -143,7 +145,7 @@ pub enum WindowKind {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "slowCall")]
 pub struct SlowCall {
-    /// Longer is slow.
+    /// As long or longer is slow.
     #[schemars(required)]
     pub after: Option<Span>,
     /// The share that opens.
@@ -156,13 +158,14 @@ pub struct SlowCall {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "halfOpen")]
 pub struct HalfOpen {
-    /// Permits of a round. Default: 1.
-    #[schemars(extend("minimum" = 1))]
+    /// Permits of a round. Default: as many as `successes`.
+    #[schemars(extend("minimum" = 1, "maximum" = PROBES_MAX))]
     pub requests: Option<Count>,
-    /// Successes that close. Default: 1.
-    #[schemars(extend("minimum" = 1))]
+    /// Successes that close, at most `requests`. Default: 1.
+    #[schemars(extend("minimum" = 1, "maximum" = PROBES_MAX))]
     pub successes: Option<Count>,
-    /// A probe without a verdict by then has lost its permit. Default: "30s".
+    /// Opens again when no verdict came for so long. Default: "30s", or a second more than
+    /// `timeout` if that is longer.
     pub max_wait: Option<Span>,
 }
 
@@ -172,8 +175,9 @@ pub struct HalfOpen {
 #[schemars(rename = "ramp")]
 pub struct Ramp {
     /// How long it takes.
+    #[schemars(required)]
     pub duration: Option<Span>,
-    /// The share admitted at first.
+    /// The share admitted at first. Default: "10%".
     pub start: Option<Share>,
 }
 
@@ -185,9 +189,9 @@ pub struct Backoff {
     /// Factor of each open. Default: 1.
     #[schemars(extend("minimum" = 1))]
     pub multiplier: Option<f64>,
-    /// Longest open time. Default: "5m".
+    /// Longest open time; the first one lasts `resetTimeout` all the same. Default: "5m".
     pub max: Option<Span>,
-    /// Random share added. Default: 0.
+    /// By how much of itself an open time varies; it is never below `resetTimeout`. Default: 0.
     pub jitter: Option<Share>,
 }
 
@@ -196,10 +200,11 @@ pub struct Backoff {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "fallback")]
 pub struct Fallback {
-    /// Its status.
-    pub status: Option<Status>,
-    /// Its body.
-    pub body: Option<serde_json::Value>,
+    /// Its status. Default: 200.
+    pub status: Option<AnswerStatus>,
+    /// Its body: a string is sent as text, anything else as JSON. Default: none.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub body: Option<Box<RawValue>>,
     /// Its headers.
     pub headers: Option<Entries<String>>,
     /// The service that answers instead.

@@ -11,7 +11,7 @@ mod shape;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use breaker::{Breaker, HandlerCall, Scope, WindowKind};
+pub use breaker::{Breaker, Fallback, HandlerCall, Mode, Scope, WindowKind};
 pub use http::{
     Emit, Forwarded, Handler, HandlerType, Host, Http, Limits, Paths, Timeouts, TrailingSlash,
 };

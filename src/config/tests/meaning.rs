@@ -17,18 +17,26 @@ fn with_breaker(breaker: &str, http: &str) -> Result<BreakerConfig, Vec<Code>> {
     }
 }
 
+/// Seed B's machine with ten failures and a change.
+fn resetting(window: Window, open_for: u64, change: impl FnOnce(&mut Recovery)) -> Policy {
+    let ten = 10.try_into().unwrap();
+    let mut policy = Policy::reset(ten, window, Duration::from_secs(open_for));
+    if let Heal::Probe(recovery) = &mut policy.heal {
+        change(recovery);
+    }
+    policy
+}
+
 #[test]
 fn an_empty_breaker_has_seed_b_s_defaults() {
     let breaker = with_breaker("{}", "").unwrap();
     assert_eq!(breaker.timeout, Some(Duration::from_secs(30)));
     assert_eq!(
-        breaker.policy.trip,
-        Trip::Reset {
-            failures: 10.try_into().unwrap(),
-            window: Window::Cumulative,
-            open_for: Duration::from_secs(120),
-            probe_max: Duration::from_secs(31),
-        }
+        breaker.policy,
+        resetting(Window::Cumulative, 120, |recovery| {
+            recovery.permit = Duration::from_secs(31);
+            recovery.max_wait = Duration::from_secs(31);
+        })
     );
     assert!(breaker.policy.failures.contains(500) && breaker.policy.failures.contains(599));
     assert!(!breaker.policy.failures.contains(429) && !breaker.policy.failures.contains(499));
@@ -38,12 +46,16 @@ fn an_empty_breaker_has_seed_b_s_defaults() {
 
 #[test]
 fn a_probe_may_stay_a_second_longer_than_its_limit() {
-    let probe_max = |breaker: &str| match with_breaker(breaker, "").unwrap().policy.trip {
-        Trip::Reset { probe_max, .. } => probe_max.as_millis(),
-        Trip::LookBack { .. } => panic!("looks back"),
+    let waits = |breaker: &str| {
+        let policy = with_breaker(breaker, "").unwrap().policy;
+        let recovery = policy.recovery().unwrap();
+        (recovery.permit.as_millis(), recovery.max_wait.as_millis())
     };
-    assert_eq!(probe_max(r#"{ "timeout": 250 }"#), 1250);
-    assert_eq!(probe_max(r#"{ "timeout": "none" }"#), 30_000);
+    assert_eq!(waits(r#"{ "timeout": 250 }"#), (1250, 30_000));
+    assert_eq!(waits(r#"{ "timeout": "none" }"#), (30_000, 30_000));
+    assert_eq!(waits(r#"{ "timeout": "2m" }"#), (121_000, 121_000), "no shorter than a probe");
+    let written = r#"{ "timeout": "2m", "halfOpen": { "maxWait": "5s" } }"#;
+    assert_eq!(waits(written), (5000, 5000), "unless it is meant so");
 }
 
 #[test]
@@ -74,20 +86,17 @@ fn own_keys_win_over_those_of_the_named_breaker() {
         "a": { "maxErrors": 4, "duration": "9s" }
     }, "#;
     let breaker = with_breaker(r#"{ "use": "b", "maxFailures": 2 }"#, http).unwrap();
-    let Trip::Reset { failures, window, open_for, .. } = breaker.policy.trip else {
-        panic!("{breaker:?}")
-    };
-    assert_eq!(failures.get(), 2);
-    assert_eq!(window, Window::Fixed(Duration::from_secs(10)));
-    assert_eq!(open_for, Duration::from_secs(7));
+    let Failures { count, window } = breaker.policy.trip.failures.unwrap();
+    assert_eq!((count.get(), window), (2, Window::Fixed(Duration::from_secs(10))));
+    assert_eq!(breaker.policy.recovery().unwrap().pace.first(), Duration::from_secs(7));
     assert_eq!(breaker.refusal.body, Body::Message("b".to_owned()));
     assert_eq!(breaker.on_open.len(), 1);
     assert_eq!(breaker.retry_after, RetryAfter::Omit);
     assert!(breaker.policy.failures.contains(429) && !breaker.policy.failures.contains(500));
 
     let breaker = with_breaker(r#"{ "use": "a", "duration": "3s" }"#, http).unwrap();
-    let look_back = Duration::from_secs(3);
-    assert_eq!(breaker.policy.trip, Trip::LookBack { failures: 4.try_into().unwrap(), look_back });
+    let four = 4.try_into().unwrap();
+    assert_eq!(breaker.policy, Policy::look_back(four, Duration::from_secs(3)));
     assert_eq!(breaker.timeout, None);
 
     let mixed = with_breaker(r#"{ "use": "a", "resetTimeout": "3s" }"#, http);

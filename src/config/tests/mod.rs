@@ -9,7 +9,7 @@ mod span;
 use std::time::Duration;
 
 use super::*;
-use crate::breaker::policy::{Trip, Window};
+use crate::breaker::policy::{Failures, Heal, Policy, Recovery, Window};
 
 fn good(text: &str) -> (Config, Vec<Complaint>) {
     load(text).unwrap_or_else(|all| panic!("{}", render("test", text, &all, Colour::Plain)))
@@ -32,8 +32,8 @@ fn seed_a_loads_with_its_numbers() {
     assert_eq!(route.services[1].urls[0].authority, "localhost:6667");
     let breaker = route.breaker.as_ref().unwrap();
     assert_eq!(
-        breaker.policy.trip,
-        Trip::LookBack { failures: 3.try_into().unwrap(), look_back: Duration::from_millis(150) }
+        breaker.policy,
+        Policy::look_back(3.try_into().unwrap(), Duration::from_millis(150))
     );
     assert_eq!(breaker.timeout, None);
     assert_eq!(breaker.refusal, Answer { status: 503, body: Body::Text("Busy.".into()) });
@@ -46,13 +46,12 @@ fn seed_b_loads_with_its_numbers() {
     let breaker = config.http.routes[0].breaker.as_ref().unwrap();
     assert_eq!(
         breaker.policy.trip,
-        Trip::Reset {
-            failures: 10.try_into().unwrap(),
-            window: Window::Cumulative,
-            open_for: Duration::from_secs(150),
-            probe_max: Duration::from_secs(46),
-        }
+        Policy::reset(10.try_into().unwrap(), Window::Cumulative, Duration::ZERO).trip
     );
+    let recovery = breaker.policy.recovery().unwrap();
+    let (open_for, wait) = (Duration::from_secs(150), Duration::from_secs(46));
+    assert_eq!((recovery.pace.first(), recovery.permit, recovery.max_wait), (open_for, wait, wait));
+    assert_eq!((recovery.requests.get(), recovery.successes.get()), (1, 1));
     assert_eq!(breaker.timeout, Some(Duration::from_secs(45)));
     let message = |text: &str| Body::Message(text.to_owned());
     assert_eq!(breaker.refusal, Answer { status: 503, body: message("Service unavailable") });
