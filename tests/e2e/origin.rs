@@ -178,6 +178,22 @@ impl Origin {
         Self::listen(move |stream, connection, _| script(stream, connection))
     }
 
+    /// An origin that answers at once, with `length` bytes that are made as they are taken.
+    pub(crate) fn pouring(length: usize) -> Self {
+        Self::raw(move |mut stream, _| {
+            let _ = stream.read(&mut [0; 4096]);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            let mut sent = stream.write_all(head.as_bytes());
+            let piece = [b'x'; 64 * 1024];
+            let mut left = length;
+            while left > 0 && sent.is_ok() {
+                let part = left.min(piece.len());
+                sent = stream.write_all(&piece[..part]);
+                left -= part;
+            }
+        })
+    }
+
     /// An origin that always answers `200` with this text.
     pub(crate) fn saying(text: &'static str) -> Self {
         Self::start(move |_, _| Reply::text(200, text))

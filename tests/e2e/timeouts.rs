@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::document::{all_to, guarded, with};
 use crate::origin::{Origin, Reply};
 use crate::proxy::Proxy;
-use crate::wait::pass;
+use crate::wait::{self, pass};
 
 const NAME: &str = "GET /guarded";
 
@@ -52,12 +52,11 @@ fn a_breakers_timeout_that_runs_out_while_the_client_sends_blames_nobody() {
 
 #[test]
 fn a_breakers_timeout_that_runs_out_while_the_client_reads_blames_nobody() {
-    let body = vec![b'x'; 32 * 1024 * 1024];
-    let origin = Origin::start(move |_, _| Reply::bytes(&body));
+    let origin = Origin::pouring(256 * 1024 * 1024); // more than sockets take
     let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": 1, "timeout": "300ms" })));
     let mut client = Client::connect(proxy.address());
     client.send(b"GET /guarded HTTP/1.1\r\nHost: test\r\n\r\n");
-    origin.await_requests(1);
+    wait::until("the request to arrive", || origin.connections() == 1);
     pass(Duration::from_millis(600)); // beyond the timeout, with the socket's buffers full
     while client.exactly(1024 * 1024).is_ok() {}
     drop(client);
