@@ -177,7 +177,8 @@ fn slow_readers_hold_no_more_than_the_relay_buffers() {
     pass(Duration::from_secs(2)); // every buffer on the way is full by now
     let each = proxy.memory().saturating_sub(before) / READERS;
     println!("{READERS} slow readers: {each} bytes each");
-    // The large buffer of the relay, the small one that the head came in, the state of the exchange.
+    // The large buffer of the relay, the small one that the head came in, and the state of the
+    // exchange.
     assert!(each <= PART + 40 * 1024, "{each} bytes each");
     for stream in readers.iter_mut().step_by(20) {
         let (_, rest) = read_head(stream).expect("a head");
