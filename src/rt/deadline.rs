@@ -5,7 +5,8 @@
 //! buffer, and the reason stands in the socket's slot. No operation in flight is ever dropped.
 //!
 //! A hierarchical timing wheel (Varghese and Lauck 1987) of 1 ms ticks: never early, and late only
-//! by the driver's own wake-up. Moving a deadline out costs one store: the slot stays filed where
+//! by the driver's own wake-up, or where many are due at once: those are spread over some ticks.
+//! Moving a deadline out costs one store: the slot stays filed where
 //! it was and is filed anew when that moment comes. So a connection in steady traffic touches the
 //! wheel once per timeout, not once per request.
 
@@ -228,6 +229,7 @@ impl Drop for Deadline {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wheel::FIRED_MAX;
     use super::*;
     use std::io::Read;
     use std::os::fd::AsRawFd;
@@ -292,6 +294,24 @@ mod tests {
                 *held = due;
             }
         }
+    }
+
+    #[test]
+    fn many_that_are_due_at_once_are_spread_over_ticks() {
+        const EACH: usize = FIRED_MAX as usize;
+        let wheel = Wheel::new(at(0));
+        let all: Vec<Deadline> = (0..EACH * 3).map(|_| wheel.enter(NOBODY)).collect();
+        all.iter().for_each(|it| it.arm(at(2_000), Why::Head, Cut::Read));
+        let fired = || all.iter().filter(|it| it.fired().is_some()).count();
+        assert_eq!(wheel.advance(at(2_000)), 2_001);
+        assert_eq!(fired(), EACH);
+        // One that is late itself cuts no more for that.
+        assert_eq!(wheel.advance(at(2_010)), 2_011);
+        assert_eq!(fired(), EACH * 2);
+        let moved = all.iter().find(|it| it.fired().is_none()).unwrap();
+        moved.disarm();
+        assert_eq!(wheel.advance(at(2_011)), NEVER);
+        assert_eq!((fired(), moved.fired()), (EACH * 3 - 1, None));
     }
 
     #[test]
