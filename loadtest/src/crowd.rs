@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, mem};
 
-use crate::clock::{self, Nanos};
+use crate::clock::{self, MILLI, Nanos};
 use crate::cores;
 use crate::ring::{Event, Ring};
 
@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Connections that are opened at once: fewer than wait in a listener's queue.
 const OPENING_MAX: usize = 256;
+
+/// The pause after a refusal, and the longest one between two looks.
+const NAP: Nanos = 10 * MILLI;
 
 /// What a connection of a crowd waits for before it counts as standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +47,14 @@ struct Shared {
 }
 
 impl Crowd {
-    /// Opens `count` connections to `address`, each of which sends `bytes` and then nothing. One
-    /// that is ended is opened again.
+    /// Opens `count` connections to `address`, evenly within `spread`, each of which sends `bytes`
+    /// and then nothing. One that is ended is opened again, no faster than that.
     pub(crate) fn gather(
         address: SocketAddr,
         count: usize,
         bytes: &[u8],
         until: Until,
+        spread: Duration,
         cores: &[usize],
     ) -> Result<Self, String> {
         let shared = Arc::new(Shared::default());
@@ -58,7 +62,7 @@ impl Crowd {
         let (theirs, bytes, cores) = (Arc::clone(&shared), bytes.to_vec(), cores.to_vec());
         let thread = std::thread::spawn(move || {
             cores::pin_in_turn(&cores, 0);
-            hold(address, count, &bytes, until, &theirs, &ready)
+            hold(address, count, &bytes, (until, spread), &theirs, &ready)
         });
         let crowd = Self { shared, thread: Some(thread) };
         match gathered.recv_timeout(PATIENCE) {
@@ -91,7 +95,7 @@ fn hold(
     address: SocketAddr,
     count: usize,
     bytes: &[u8],
-    until: Until,
+    (until, spread): (Until, Duration),
     shared: &Shared,
     ready: &mpsc::Sender<()>,
 ) -> io::Result<()> {
@@ -99,13 +103,17 @@ fn hold(
     // By slot: whether it stands.
     let mut stands: Vec<bool> = Vec::new();
     let (mut open, mut opening, mut standing, mut resting) = (0, 0, 0, Nanos::MIN);
+    let gap = clock::nanos(spread) / Nanos::try_from(count.max(1)).unwrap_or(Nanos::MAX);
+    // One by one rather than some at a time: the load runs on the same cores.
+    let nap = Duration::from_nanos(if gap == 0 { NAP } else { gap.clamp(MILLI, NAP) });
     while !shared.stop.load(Ordering::Relaxed) {
         while open < count && opening < OPENING_MAX && clock::now() >= resting {
             let id = ring.connect(address)?;
             stands.resize(stands.len().max(id.at() + 1), false);
             (open, opening) = (open + 1, opening + 1);
+            resting = resting.max(clock::now().saturating_sub(NAP)) + gap;
         }
-        ring.wait(Duration::from_millis(10))?;
+        ring.wait(nap)?;
         while let Some(event) = ring.next()? {
             let (id, has_come) = match event {
                 Event::Connected(id) => {
@@ -124,7 +132,7 @@ fn hold(
                         shared.ended.fetch_add(1, Ordering::Relaxed);
                     } else {
                         opening -= 1;
-                        resting = clock::now() + 10 * clock::MILLI;
+                        resting = clock::now() + NAP;
                     }
                     continue;
                 }

@@ -31,7 +31,8 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let wanted = stage.count(8_000, 500).min(most);
     let request = Request::get(proxy.address(), "/").bytes;
     let cores = stage.load_cores();
-    let crowd = Crowd::gather(proxy.address(), wanted, &request, Until::Answered, &cores)?;
+    let (until, spread) = (Until::Answered, Duration::ZERO);
+    let crowd = Crowd::gather(proxy.address(), wanted, &request, until, spread, &cores)?;
     // A connection that rests for seconds gives its buffers back.
     clock::pass(Duration::from_secs_f64(stage.pick(5.0, 1.0)));
     let after = proxy.process().memory();
