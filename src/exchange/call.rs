@@ -69,7 +69,7 @@ impl<'v> Call<'v> {
             None => whole,
             guard => patience::nearer(whole, limit_of(guard, core.now)),
         };
-        let (out, front) = message.compose(core.view, service, endpoint, origin, passage);
+        let (out, front) = message.compose(core.view, service, endpoint, origin, passage)?;
         Some(Self {
             service,
             endpoint,

@@ -236,7 +236,7 @@ pub(super) fn front(means: &Means, view: &View, call: &Call<'_>, head: &Buf) -> 
         writer.finish()
     });
     debug_assert_eq!(fit, Fit::Whole, "room is an upper bound");
-    Some(out)
+    (fit == Fit::Whole).then_some(out)
 }
 
 /// A request as it came.
@@ -252,7 +252,8 @@ pub(super) struct Message<'a> {
 const ADDED: usize = forwarding::ADDED + 128;
 
 impl Message<'_> {
-    /// The head for `endpoint` of `service`, and where in it the fields begin.
+    /// The head for `endpoint` of `service`, and where in it the fields begin. `None`: there was no
+    /// room for it, which cannot be; half a head is sent to nobody.
     pub(super) fn compose(
         &self,
         view: &View,
@@ -260,7 +261,7 @@ impl Message<'_> {
         endpoint: &Endpoint,
         origin: &Origin<'_>,
         passage: Passage,
-    ) -> (Buf, usize) {
+    ) -> Option<(Buf, usize)> {
         let mut out = Buf::sized(self.room(view, endpoint));
         let mut front = 0;
         let fit = out.fill(|place| {
@@ -272,7 +273,7 @@ impl Message<'_> {
             writer.finish()
         });
         debug_assert_eq!(fit, Fit::Whole, "room is an upper bound");
-        (out, front)
+        (fit == Fit::Whole).then_some((out, front))
     }
 
     /// No head for `endpoint` is longer.

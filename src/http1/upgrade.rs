@@ -45,12 +45,13 @@ pub(super) fn of_request(
     if framing == Framing::None { Ok(Upgrade::Asked) } else { Err(RequestFault::Malformed) }
 }
 
-/// Writes the lines that ask the next hop for what may be passed on.
+/// Writes the lines that ask the next hop for what may be passed on. They are not longer than those
+/// that the client sent, but for [`LINES`]: what has room for a head has room for them.
 pub(super) fn write(writer: &mut Writer<'_>, fields: &Fields, bytes: &[u8]) {
     writer.put(LINES);
     let offered = fields.listed(Kind::Upgrade, bytes).filter(|protocol| is_passed_on(protocol));
     for (nth, protocol) in offered.enumerate() {
-        writer.put(if nth == 0 { b"" } else { b", " });
+        writer.put(if nth == 0 { b"" } else { b"," });
         writer.put(protocol);
     }
     writer.put(b"\r\n");
@@ -143,7 +144,7 @@ mod tests {
         write(&mut writer, &fields, text.as_bytes());
         writer.put(b"\r\n");
         let len = writer.finish().unwrap();
-        assert_eq!(offered(&place[..len]), b"websocket, a/1");
+        assert_eq!(offered(&place[..len]), b"websocket,a/1");
         assert_eq!(offered(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), b"");
     }
 

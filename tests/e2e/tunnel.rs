@@ -161,6 +161,20 @@ fn an_upgrade_is_asked_for_once_and_never_to_h2c() {
     }
 }
 
+/// A list without blanks is as good as one with them, and must find room where it goes.
+#[test]
+fn an_upgrade_that_offers_thousands_of_protocols_is_asked_for_whole() {
+    let (origin, streams) = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": 1, "timeout": "5s" })));
+    let mut client = Client::connect(proxy.address());
+    let offered = ["a"; 6_500].join(",");
+    let head = "GET /guarded HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: ";
+    client.send(format!("{head}{offered}\r\n\r\n").as_bytes());
+    assert_eq!(client.response().text(), "ok");
+    let (seen, _) = streams.recv_timeout(wait::PATIENCE).unwrap();
+    assert_eq!(seen.matches(",").count(), 6_499);
+}
+
 #[test]
 fn an_upgrade_to_h2c_alone_or_by_http_1_0_is_answered_as_plain_http() {
     let origin = Origin::start(|request, _| Reply::text(200, &request.target));
