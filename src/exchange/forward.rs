@@ -299,6 +299,7 @@ impl<'v> Exchange<'_, 'v> {
         let idle = chosen.route.timeouts.tunnel;
         let tunnel = Tunnel::new(self.means, upstream, received, telling, idle);
         let next = Next::Tunnel(Box::new(tunnel?));
+        chosen.call.verdict.settle(Ending::Answered(status), at);
         chosen.verdict.settle(Ending::Answered(status), at);
         Ok(Done { status, next, rest: Rest::Dirty, at })
     }

@@ -353,6 +353,15 @@ fn a_breaker_has_its_verdict_at_the_101_and_its_timeout_ends_there() {
 }
 
 #[test]
+fn a_tunnel_is_a_success_of_its_attempt_too() {
+    let (origin, streams) = answering(SWITCH);
+    let service = json!({ "url": origin.url("/chat"), "circuitBreaker": { "maxFailures": 1 } });
+    let proxy = Proxy::start(&crate::balance::service("/chat", service));
+    let (_client, _stream) = open(&proxy, &streams);
+    assert_eq!(proxy.breaker("ALL /chat#it")["counts"]["success"], 1);
+}
+
+#[test]
 fn a_slow_reader_holds_its_tunnel_back() {
     let (origin, streams) = answering(SWITCH);
     let proxy = Proxy::start(&with(all_to(&origin), "/workers", json!(1)));
