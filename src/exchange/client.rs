@@ -67,12 +67,7 @@ impl Client {
             buf: Buf::sized(0),
             seen: now,
             served: 0,
-            manner: Manner {
-                version: Version::Http11,
-                persist: Persist::Close,
-                prefer: Prefer::Json,
-                send: Send::Whole,
-            },
+            manner: Manner::UNREAD,
             body: Body::new(Framing::None),
             address: Address::new(peer.ip()),
             ip: peer.ip(),
@@ -186,6 +181,14 @@ pub(super) enum Unread {
 }
 
 impl Manner {
+    /// Towards a client of which no head was read: there will be no other.
+    pub(super) const UNREAD: Self = Self {
+        version: Version::Http11,
+        persist: Persist::Close,
+        prefer: Prefer::Json,
+        send: Send::Whole,
+    };
+
     /// What the client is told about its connection.
     pub(super) const fn say(&self) -> Say {
         match (self.persist, self.version) {

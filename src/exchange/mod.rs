@@ -129,7 +129,7 @@ async fn refuse_all(client: &mut Client, means: &Means, view: &View, over: &Over
     if let Some(bound) = over.bound {
         means.process.bounded(&means.core, bound, 1);
     }
-    client.refuse_rest();
+    client.manner = Manner::UNREAD;
     client.seen = over.at;
     let account = Account::new(over.at, None);
     account.outcome.set(Some(over.bound.map_or("malformed", Bound::key)));

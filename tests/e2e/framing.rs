@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::client::{self, Asked, Client};
-use crate::document::{self, all_to};
+use crate::document::{self, all_to, with};
 use crate::origin::{Origin, Reply};
 use crate::proxy::Proxy;
 
@@ -269,4 +269,20 @@ fn bytes_above_ascii_in_a_value_pass_untouched() {
     client.send("GET / HTTP/1.1\r\nHost: test\r\nX-Name: Jürgen\r\n\r\n".as_bytes());
     assert_eq!(client.response().status, 200);
     assert_eq!(origin.only().values("x-name"), ["Jürgen"]);
+}
+
+/// What a client asked for before says nothing of what it sent now.
+#[test]
+fn a_refusal_has_its_body_though_the_request_before_was_for_a_head_alone() {
+    let origin = Origin::saying("ok");
+    let proxy = Proxy::start(&with(all_to(&origin), "/http/timeouts", json!({ "header": "300ms" })));
+    for (next, status) in [("nonsense\r\n\r\n", 400), ("GET / HT", 408)] {
+        let mut client = Client::connect(proxy.address());
+        client.send(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(client.try_response(Asked::Head).map(|head| head.status), Ok(200));
+        client.send(next.as_bytes());
+        let refused = client.response();
+        assert_eq!(refused.status, status);
+        assert!(!refused.body.is_empty(), "{refused:?}");
+    }
 }
