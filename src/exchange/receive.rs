@@ -88,9 +88,9 @@ pub(super) async fn head(
                 fault => fault,
             });
         }
-        let at = clock::now();
+        let mut at = clock::now();
         loop {
-            let passed = {
+            let (status, passed) = {
                 let mut fields = means.fields.borrow_mut();
                 match head::response(buf.filled(), &bounds, asked, &mut fields) {
                     Err(fault) => return Err(fault.into()),
@@ -109,7 +109,7 @@ pub(super) async fn head(
                         interim += 1;
                         let to = audience.map(|a| (a, a.rewritten(&head, &fields, buf.filled())));
                         buf.consume(head.len);
-                        to
+                        (head.status, to)
                     }
                     Ok(Some(_)) => return Err(Fault::Malformed),
                     Ok(None) => break,
@@ -120,6 +120,10 @@ pub(super) async fn head(
                 patience.rest(stream);
                 // Boxed: this is rare, and its state would make every connection larger.
                 Box::pin(client.send(out, at)).await.0?;
+                if status == 100 {
+                    client.invited();
+                }
+                at = clock::now();
             }
         }
         if buf.room() == 0 {

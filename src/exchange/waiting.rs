@@ -23,7 +23,7 @@ pub(super) struct Waiting<'a> {
     until: Option<Now>,
     waits: Cell<u32>,
     cut: Cell<Cut>,
-    /// The client waits in its turn: it is not waited for until it has been sent something.
+    /// The client waits in its turn: it is not waited for until it has been told to go on.
     held: Cell<bool>,
 }
 
@@ -76,9 +76,17 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// The client waits for our word before it goes on to send: its time begins when it has it.
+    /// The client waits for `100 Continue` before it goes on to send: its time begins when it has
+    /// that. Anything else that it is sent is no leave to go on.
     pub(super) fn hold(&self) {
         self.held.set(true);
+    }
+
+    /// It has been told to go on.
+    pub(super) fn invited(&self) {
+        if self.held.replace(false) {
+            self.begin(clock::now(), Cut::Read);
+        }
     }
 
     /// The client sent something, or will not.
@@ -97,23 +105,13 @@ impl<'a> Waiting<'a> {
         (sent.map_err(|_| Fault::of_client(self.stream)), buf)
     }
 
-    /// The client has what was sent, and goes on to send: that is waited for as if nothing had been
-    /// sent meanwhile.
-    #[cold]
-    fn turn(&self) {
-        if self.held.replace(false) {
-            self.begin(clock::now(), Cut::Read);
-        } else {
-            self.cut.set(Cut::Read);
-            self.again(clock::now());
-        }
-    }
-
-    /// The client has taken what was sent.
+    /// The client has taken what was sent. If it is to send too, it is waited for as if nothing had
+    /// been sent meanwhile.
     pub(super) fn sent(&self) {
         self.done();
-        if self.is_waiting() || self.held.get() {
-            self.turn();
+        if self.is_waiting() {
+            self.cut.set(Cut::Read);
+            self.again(clock::now());
         }
     }
 

@@ -10,7 +10,7 @@ use crate::client::{self, Asked, Client};
 use crate::document::{all_to, guarded, one_route, with};
 use crate::origin::{Origin, Reply};
 use crate::proxy::Proxy;
-use crate::wait::Gate;
+use crate::wait::{Gate, pass};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
@@ -160,6 +160,37 @@ fn a_last_word_instead_of_go_on_arrives_and_the_body_is_no_request() {
         assert_eq!(client::get(proxy.address(), "/").status, status, "a fresh connection serves");
         assert_eq!(origin.connections(), 2, "that of a half-sent request is not used again");
     }
+}
+
+/// Whoever is told no need not send its body, however long the telling takes (RFC 9110 §10.1.1).
+#[test]
+fn a_last_word_that_takes_its_time_is_not_cut_for_a_body_that_nobody_wants() {
+    let origin = Origin::raw(|mut stream, _| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 401 No\r\nContent-Length: 8\r\n\r\nhalf");
+        pass(Duration::from_millis(900));
+        let _ = stream.write_all(b"rest");
+    });
+    let timeouts = json!({ "body": "300ms", "response": "10s" });
+    let proxy = Proxy::start(&with(all_to(&origin), "/http/timeouts", timeouts));
+    let mut client = Client::connect(proxy.address());
+    client.send(EXPECT);
+    assert_eq!(client.response().text(), "halfrest");
+}
+
+/// Hints are no leave to go on: until then it is the upstream that is waited for.
+#[test]
+fn an_upstream_that_hints_and_never_says_whether_to_go_on_is_504_too() {
+    let origin = Origin::raw(|mut stream, _| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(HINTS.as_bytes());
+        drop(stream.read_to_end(&mut Vec::new()));
+    });
+    let timeouts = json!({ "body": "300ms", "response": "1s" });
+    let proxy = Proxy::start(&with(all_to(&origin), "/http/timeouts", timeouts));
+    let mut client = Client::connect(proxy.address());
+    client.send(EXPECT);
+    assert_eq!((client.response().status, client.response().status), (103, 504));
 }
 
 #[test]
