@@ -193,7 +193,12 @@ impl Relay<'_, '_> {
             // The exchange ran out of time while the client was taking what it had: its doing.
             return Err(Failure { fault: Fault::ClientStalled, sent });
         }
-        self.patience.arm(stream, clock::now());
+        if self.client.is_waiting() {
+            // It answers in the middle of the request, and the client is to go on with that.
+            self.patience.rest(stream);
+        } else {
+            self.patience.arm(stream, clock::now());
+        }
         let (read, buf) = stream.read(buf).await;
         let now = clock::now();
         self.patience.rest(stream);

@@ -1,5 +1,6 @@
 //! Who is waited for, how long, and who is blamed.
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use serde_json::json;
@@ -25,6 +26,31 @@ fn an_upload_slower_than_the_upstreams_patience_is_nobodys_timeout() {
     }
     assert_eq!(client.response().text(), "got it");
     assert_eq!(origin.only().body, b"slowbody");
+}
+
+/// It answers as it is sent, so while the client is slow there is nothing for it to say.
+#[test]
+fn an_upstream_that_answers_in_the_middle_of_an_upload_is_not_silent_while_the_client_is() {
+    let origin = Origin::raw(|mut stream, _| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+        let mut heard = Vec::new();
+        let mut block = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut block) {
+            heard.extend_from_slice(&block[..count]);
+            if heard.ends_with(b"end") {
+                let _ = stream.write_all(b"rest");
+            }
+        }
+    });
+    let document = guarded(&origin, json!({ "maxFailures": 1, "timeout": "15s" }));
+    let timeouts = json!({ "response": "300ms", "body": "10s" });
+    let proxy = Proxy::start(&with(document, "/http/timeouts", timeouts));
+    let mut client = Client::connect(proxy.address());
+    client.send(b"GET /guarded HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nbegin,");
+    pass(Duration::from_millis(900));
+    client.send(b"end");
+    assert_eq!(client.response().text(), "halfrest");
+    assert_eq!(proxy.breaker(NAME)["counts"]["success"], 1);
 }
 
 #[test]
