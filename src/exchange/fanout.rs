@@ -25,7 +25,7 @@ use super::means::{Means, Verdict, View};
 use super::merge::{Answer, Merged, Part, Reply, Response, merge};
 use super::patience::Patience;
 use super::receive;
-use super::relay::{Done, Rest};
+use super::relay::{Done, Progress, Rest};
 use super::retry::Again;
 use crate::breaker::outcome::Ending;
 use crate::clock;
@@ -243,8 +243,10 @@ impl<'v> Exchange<'_, 'v> {
             let Some(stream) = leased.stream() else { return (Err(Fault::CutShort), out) };
             patience.arm(stream, clock::now());
             // A peer that closes while it is written to may have answered before: reading tells.
-            (_, out) = stream.write(out).await;
-            match self.answer(leased, asked, &patience).await {
+            let sent;
+            (sent, out) = stream.write(out).await;
+            let request = if sent.is_ok() { Progress::Whole } else { Progress::Running };
+            match self.answer(leased, request, asked, &patience).await {
                 Err((Fault::Stale, From::Pool)) if self.again.repeat == Repeat::Idempotent => {
                     self.means.process.count(&self.means.core, Count::Retried);
                     self.again.account.retried();
@@ -277,6 +279,7 @@ impl<'v> Exchange<'_, 'v> {
     async fn answer(
         &self,
         leased: Leased,
+        request: Progress,
         asked: Asked,
         patience: &Patience<'_>,
     ) -> Result<Fetched, (Fault, From)> {
@@ -295,7 +298,8 @@ impl<'v> Exchange<'_, 'v> {
         let (body, clean) = read_body(stream, buf, Body::new(head.framing), patience)
             .await
             .map_err(|fault| (fault, from))?;
-        if clean == Clean::Yes && head.persist == Persist::Keep {
+        let clean = clean == Clean::Yes && request == Progress::Whole;
+        if clean && head.persist == Persist::Keep {
             leased.park(clock::now());
         }
         Ok(Fetched { status: head.status, headers, body })

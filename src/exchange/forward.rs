@@ -68,11 +68,15 @@ pub(super) async fn forward<'v>(
         };
         let patience = patience(route, &chosen.call, &client);
         let from = leased.from;
-        let request = Cell::new(if whole { Progress::Whole } else { Progress::Running });
+        let request = Cell::new(Progress::Running);
         if let Some(stream) = leased.stream() {
             patience.arm(stream, asked(account, from, now));
             // A peer that closes while it is written to may have answered before: reading tells.
-            (_, out) = stream.write(out).await;
+            let sent;
+            (sent, out) = stream.write(out).await;
+            if whole && sent.is_ok() {
+                request.set(Progress::Whole);
+            }
         }
         let offered = offered(chosen.upgrade, &out);
         let (client, request, again) = (&client, &request, &again);
