@@ -44,6 +44,8 @@ pub fn serve(stream: Stream, peer: SocketAddr, means: Rc<Means>) -> impl Future<
         let served = AssertUnwindSafe(connection(&mut client, &means)).catch_unwind().await;
         if served.is_err() {
             means.process.count(&means.core, Count::Panicked);
+            // What it was sent may be half a response: no end may make a whole one of that.
+            client.stream.reset_on_close();
         }
     }
 }
