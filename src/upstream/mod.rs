@@ -308,6 +308,38 @@ mod tests {
         });
     }
 
+    /// Of two addresses one takes no connection: it costs its share of the time, not all of it.
+    #[test]
+    fn an_address_that_is_silent_leaves_time_for_the_next() {
+        run(async |bench| {
+            let (silent, _queued) = taking_none();
+            let (addresses, ..) = bench.pool.whereto();
+            let target = bench.target.clone();
+            bench.pools.lead(&[Moved { target, addresses: [silent, addresses[0]].into() }]);
+            let means = Dialling { connect: Some(Duration::from_millis(800)), ..bench.means() };
+            for _ in 0..2 {
+                assert!(dial(&bench.pool, &means).await.is_ok());
+            }
+        });
+    }
+
+    /// An address whose queue is full: it answers nobody. It does so while what comes with it lives.
+    fn taking_none() -> (SocketAddr, (socket2::Socket, Vec<std::net::TcpStream>)) {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) =
+            std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200))
+        {
+            queued.push(stream);
+            assert!(queued.len() < 64, "the queue is never full");
+        }
+        (address, (socket, queued))
+    }
+
     #[test]
     fn each_address_is_tried_first_in_its_turn_and_one_that_refuses_is_passed_over() {
         run(async |bench| {

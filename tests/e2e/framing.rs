@@ -275,7 +275,8 @@ fn bytes_above_ascii_in_a_value_pass_untouched() {
 #[test]
 fn a_refusal_has_its_body_though_the_request_before_was_for_a_head_alone() {
     let origin = Origin::saying("ok");
-    let proxy = Proxy::start(&with(all_to(&origin), "/http/timeouts", json!({ "header": "300ms" })));
+    let proxy =
+        Proxy::start(&with(all_to(&origin), "/http/timeouts", json!({ "header": "300ms" })));
     for (next, status) in [("nonsense\r\n\r\n", 400), ("GET / HT", 408)] {
         let mut client = Client::connect(proxy.address());
         client.send(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n");
