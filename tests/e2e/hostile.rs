@@ -64,7 +64,9 @@ fn a_reader_that_takes_nothing_is_cut_and_blames_nobody() {
     const LENGTH: usize = 256 * 1024 * 1024; // more than sockets take
     let origin = Origin::pouring(LENGTH);
     let document = guarded(&origin, json!({ "maxErrors": 1, "duration": "1m" }));
-    let timeouts = json!({ "body": "400ms", "response": "200ms" });
+    // The upstream's time is the shorter one, and still longer than its thread may have to wait
+    // for a processor while the sockets fill.
+    let timeouts = json!({ "body": "4s", "response": "2s" });
     let proxy = Proxy::start(&with(document, "/http/timeouts", timeouts));
     let mut client = Client::connect(proxy.address());
     client.send(b"GET /guarded HTTP/1.1\r\nHost: test\r\n\r\n");

@@ -79,11 +79,13 @@ fn a_breakers_timeout_that_runs_out_while_the_client_sends_blames_nobody() {
 #[test]
 fn a_breakers_timeout_that_runs_out_while_the_client_reads_blames_nobody() {
     let origin = Origin::pouring(256 * 1024 * 1024); // more than sockets take
-    let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": 1, "timeout": "300ms" })));
+    // Long enough for the sockets to fill on a busy machine: from then on it is the client that is
+    // waited for.
+    let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": 1, "timeout": "3s" })));
     let mut client = Client::connect(proxy.address());
     client.send(b"GET /guarded HTTP/1.1\r\nHost: test\r\n\r\n");
     wait::until("the request to arrive", || origin.connections() == 1);
-    pass(Duration::from_millis(600)); // beyond the timeout, with the socket's buffers full
+    pass(Duration::from_millis(3_500)); // beyond the timeout
     while client.exactly(1024 * 1024).is_ok() {}
     drop(client);
     assert_eq!(proxy.state(NAME), "closed");
