@@ -3,9 +3,10 @@
 //! - F1, upstream refuses: 502, failure.
 //!   `failures::a_refused_connection_is_502_and_a_failure`
 //! - F2, connections to it are not taken: 504 in `connect`.
-//!   here: `an_upstream_that_takes_no_connection…`
-//! - F3, it is unreachable: 502 at once.
-//!   here: `an_address_that_no_route_leads_to…`
+//!   here: `an_upstream_that_takes_no_connection…`; `links::a_host_that_nothing_comes_back_from…`
+//! - F3, it is unreachable: 502 at once, by a route and by the word of a router.
+//!   here: `an_address_that_no_route_leads_to…`; `links::a_route_that_refuses…`,
+//!   `links::a_host_of_which_a_router…`
 //! - F4, accepts, then silence: 504, failure.
 //!   `failures::a_silent_origin_is_504…`
 //! - F5, reset before, in and behind the head: 502, 502, cut; failure.
@@ -20,6 +21,8 @@
 //!   `failures::a_response_that_is_not…`, `…bytes_after_a_response…`
 //! - F10, slow, but never silent: no timeout.
 //!   here: `a_response_slower_than_its_timeout…`
+//! - F11, packets are lost both ways, some or all of a sudden: it takes time, then time runs out.
+//!   `links::a_lossy_link…`, `links::a_link_that_dies…`
 //! - F12, stops as a whole for a while: opens, heals.
 //!   here: `an_upstream_that_stops_and_goes_on…`
 //! - F17, client leaves at any point: nobody's failure, nothing left over.
@@ -33,8 +36,6 @@
 //! - F21, `100-continue`, then no body: 408, and the breaker does not move. It is the upstream that
 //!   says 100, so it is asked (RFC 9110 §10.1.1).
 //!   `interim::who_was_told_to_go_on_and_does_not…`
-//!
-//! F11 (loss) and the route types of F3 that answer late need a network of their own.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

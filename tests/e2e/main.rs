@@ -2,7 +2,8 @@
 //!
 //! Harness: `proxy` runs the binary, `origin` stands behind it, `client` before it; `recorder`
 //! writes down what comes through, `corpus` holds what is sent, `reading` what the library takes it
-//! for; `kernel` holds the system calls, `wait` the deadlines, `document` writes configurations.
+//! for; `kernel` holds the system calls, `wait` the deadlines, `document` writes configurations;
+//! `network` makes a network of a test's own, `resolver` answers for names in it.
 //! The other modules are tests, one subject each. No fixed ports, loopback only.
 //! `FUSEBOX_E2E_DRIVER` picks the driver of every proxy whose document names none.
 
@@ -20,10 +21,12 @@ mod client;
 mod corpus;
 mod document;
 mod kernel;
+mod network;
 mod origin;
 mod proxy;
 mod reading;
 mod recorder;
+mod resolver;
 mod wait;
 
 mod abort;
@@ -50,6 +53,7 @@ mod hostile;
 mod interim;
 mod lifecycle;
 mod limits;
+mod links;
 mod names;
 mod orders;
 mod recovery;

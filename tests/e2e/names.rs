@@ -1,5 +1,6 @@
 //! Targets behind names, and what this process runs out of.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,11 @@ use serde_json::json;
 use crate::balance::service;
 use crate::client::{Asked, Client};
 use crate::document::{routes, with};
-use crate::origin::Origin;
+use crate::kernel;
+use crate::network;
+use crate::origin::{Origin, Reply};
 use crate::proxy::Proxy;
+use crate::resolver::{Resolver, Says};
 use crate::wait;
 
 #[test]
@@ -43,6 +47,72 @@ fn a_name_that_does_not_resolve_is_down_and_everything_else_goes_on() {
     assert!(metrics.contains("fusebox_dns_failures_total{name=\"localhost\"} 0"), "{metrics}");
     assert_eq!(proxy.post("/reload").status, 200, "a reload goes on too");
     assert_eq!(proxy.get("/here").text(), "well");
+}
+
+/// Four names: one that is not there yet, one that moves, one that vanishes, and one of which the
+/// name server says nothing. No request waits for any of them, and there is no reload.
+#[test]
+fn names_come_up_move_and_vanish_and_no_request_waits_for_them() {
+    network::own(|| {
+        let [one, two] = [Ipv4Addr::new(10, 9, 0, 1), Ipv4Addr::new(10, 9, 0, 2)];
+        kernel::give_address("lo:1", one).unwrap();
+        kernel::give_address("lo:2", two).unwrap();
+        let resolver = Resolver::start();
+        let at = |address: Ipv4Addr, text: &'static str| {
+            let place = SocketAddr::from((address, 8000));
+            Origin::start_at(place, move |_, _| Reply::text(200, text))
+        };
+        let _origins = (at(one, "one"), at(two, "two"));
+        for name in ["moves.test", "gone.test"] {
+            resolver.says(name, Says::Leads(vec![one]));
+        }
+        resolver.says("mute.test", Says::Silence);
+        let route = |name: &str| {
+            let url = format!("http://{name}.test:8000/");
+            json!({ "GET": { "services": { "it": { "url": url } } } })
+        };
+        let proxy = Proxy::start(&routes(json!({
+            "/late": route("late"), "/moves": route("moves"),
+            "/gone": route("gone"), "/mute": route("mute"),
+        })));
+        let ask = |path: &str| {
+            let began = Instant::now();
+            let answer = proxy.get(path);
+            // A look-up that nobody answers takes five.
+            assert!(began.elapsed() < Duration::from_secs(2), "{path}: {:?}", began.elapsed());
+            (answer.status, answer.text().to_owned())
+        };
+        let says = |text: &str| (200, text.to_owned());
+        assert_eq!((ask("/late").0, ask("/mute").0), (502, 502));
+        assert_eq!((ask("/moves"), ask("/gone")), (says("one"), says("one")));
+
+        resolver.says("late.test", Says::Leads(vec![two]));
+        resolver.says("moves.test", Says::Leads(vec![two]));
+        resolver.says("gone.test", Says::Unknown);
+        let soon = Duration::from_secs(25);
+        wait::until_at_most(soon, "a name that was not there", || match ask("/late") {
+            (502, _) => false,
+            answer => answer == says("two"),
+        });
+        // Looked up every thirty seconds, give or take a tenth.
+        let later = Duration::from_secs(60);
+        wait::until_at_most(later, "a name to move", || {
+            let answer = ask("/moves");
+            assert!(answer == says("one") || answer == says("two"), "{answer:?}");
+            answer == says("two")
+        });
+        let lost = "fusebox_dns_failures_total{name=\"gone.test\"}";
+        wait::until_at_most(later, "a name to vanish", || {
+            assert_eq!(ask("/gone"), says("one"), "the last good answer holds");
+            proxy.metric(lost) > 0
+        });
+        assert_eq!(ask("/gone"), says("one"));
+        assert_eq!(ask("/mute").0, 502);
+        for (name, count) in [("late", 1), ("moves", 1), ("gone", 1), ("mute", 0)] {
+            let known = format!("fusebox_target_addresses{{target=\"{name}.test:8000\"}}");
+            assert_eq!(proxy.metric(&known), count, "{name}");
+        }
+    });
 }
 
 /// One descriptor too few is this process's own trouble: 503, and no breaker learns of it.

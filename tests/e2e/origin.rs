@@ -167,15 +167,24 @@ impl Origin {
     /// Starts an origin that answers each request with what `script` says of it; the number counts
     /// requests from 0.
     pub(crate) fn start(script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), script)
+    }
+
+    /// The same at this address.
+    pub(crate) fn start_at(
+        address: SocketAddr,
+        script: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let script = Arc::new(script);
-        Self::listen(move |stream, connection, shared| {
+        Self::listen(address, move |stream, connection, shared| {
             serve(stream, connection, shared, script.as_ref());
         })
     }
 
     /// Starts an origin that hands every connection to `script`; it records only their number.
     pub(crate) fn raw(script: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
-        Self::listen(move |stream, connection, _| script(stream, connection))
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::listen(address, move |stream, connection, _| script(stream, connection))
     }
 
     /// An origin that answers at once, with `length` bytes that are made as they are taken.
@@ -249,8 +258,11 @@ impl Origin {
         }
     }
 
-    fn listen(handle: impl Fn(TcpStream, usize, &Shared) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn listen(
+        address: SocketAddr,
+        handle: impl Fn(TcpStream, usize, &Shared) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let (theirs, handle) = (Arc::clone(&shared), Arc::new(handle));

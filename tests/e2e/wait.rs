@@ -9,10 +9,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` holds; a test that waits in vain fails with `what`.
 #[track_caller]
-pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_at_most(PATIENCE, what, condition);
+}
+
+/// The same, for what takes its time: at most `span`.
+#[track_caller]
+pub(crate) fn until_at_most(span: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(started.elapsed() < span, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }
