@@ -293,6 +293,7 @@ impl Hire {
                 return;
             }
         };
+        let _last = Last(self.index);
         let ready = (core.tier, core.refused.clone());
         let wheel = Wheel::new(clock::now());
         let means = Rc::new(Means::new(Parts {
@@ -318,6 +319,19 @@ impl Hire {
             }
             std::future::pending::<()>().await;
         });
+    }
+}
+
+/// A core runs until the process ends. If it ends before, by a panic outside of all that is begun
+/// anew, its sockets would go on to take connections that nobody serves: so the process ends too,
+/// and whoever supervises it starts another.
+struct Last(usize);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        log::error!("worker {} has ended, and the process with it", self.0);
+        crate::log::flush();
+        std::process::abort();
     }
 }
 
@@ -363,5 +377,30 @@ async fn sweep(means: Rc<Means>) {
         while buffer::trim() == Trimmed::Partly {
             driver::sleep(BETWEEN).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    /// Played by a process of its own: this test, told to.
+    #[test]
+    fn a_core_that_ends_takes_the_process_with_it() {
+        const PLAYED: &str = "FUSEBOX_TEST_CORE_ENDS";
+        if std::env::var_os(PLAYED).is_some() {
+            let core = thread::spawn(|| {
+                let _last = Last(0);
+                panic!("as the runtime would");
+            });
+            drop(core.join());
+            return;
+        }
+        let name = "worker::tests::a_core_that_ends_takes_the_process_with_it";
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let played = command.args(["--exact", name]).env(PLAYED, "1").output().unwrap();
+        assert_eq!(played.status.signal(), Some(libc::SIGABRT), "{played:?}");
     }
 }
