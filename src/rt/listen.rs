@@ -128,8 +128,10 @@ impl Listener {
     pub fn stop(self) {
         self.stopping.set(true);
         self.canceller.cancel();
-        // The socket does not block, so this ends with the queue.
-        while let Ok((tcp, peer)) = self.socket.accept() {
+        // The socket does not block, so this ends with the queue; and in a flood with the length
+        // that the queue may have.
+        for _ in 0..BACKLOG {
+            let Ok((tcp, peer)) = self.socket.accept() else { break };
             let adopted = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp));
             if let Ok(tcp) = adopted {
                 (self.take)(Stream::new(tcp, &self.wheel), peer);
