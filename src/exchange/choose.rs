@@ -133,7 +133,7 @@ pub(super) fn choose<'v>(
         call: first,
         others,
         passage,
-        head: services.iter().any(Service::may_move).then(|| copied(head, bytes)),
+        head: services.iter().any(Service::may_move).then(|| head_of(head, bytes)),
         asked: if method == b"HEAD" { Asked::Head } else { Asked::Body },
         repeat: match method {
             b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE" => Repeat::Idempotent,
@@ -209,10 +209,8 @@ fn limit<'v>(
 }
 
 /// The head as it came.
-fn copied(head: &Request, bytes: &[u8]) -> Buf {
-    let mut copy = Buf::sized(head.len);
-    let _ = copy.put(bytes.get(..head.len).unwrap_or_default());
-    copy
+fn head_of(head: &Request, bytes: &[u8]) -> Buf {
+    Buf::copy_of(bytes.get(..head.len).unwrap_or_default())
 }
 
 /// What comes before the fields of the request for the URL that `call` goes to now; `head` is the

@@ -97,7 +97,8 @@ impl Client {
         self.body = Body::new(head.framing);
         // A head without a body stays where it is until the next one is read.
         let stays = self.body.is_over() || access == Access::Off;
-        let copy = if stays { None } else { Some(copied(self.buf.filled(), head.len)) };
+        let bytes = || self.buf.filled().get(..head.len).unwrap_or_default();
+        let copy = (!stays).then(|| Buf::copy_of(bytes()));
         self.buf.consume(head.len);
         Account::new(self.seen, copy)
     }
@@ -162,13 +163,6 @@ impl Client {
             Err(_) => Next::Reset,
         }
     }
-}
-
-/// A copy of the first `len` of `bytes`.
-fn copied(bytes: &[u8], len: usize) -> Buf {
-    let mut copy = Buf::sized(len);
-    let _ = copy.put(bytes.get(..len).unwrap_or_default());
-    copy
 }
 
 /// What lies between a client and its next request.

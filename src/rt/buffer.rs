@@ -63,6 +63,14 @@ impl Buf {
         }
     }
 
+    /// A copy of `bytes`.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut copy = Self::sized(bytes.len());
+        let _ = copy.put(bytes);
+        copy
+    }
+
     /// The same bytes in as little memory as holds them: for bytes that are kept for a while. None
     /// at all is no memory.
     #[must_use]
