@@ -237,7 +237,7 @@ pub fn request(
     }))
 }
 
-/// Reads a response's head; whether a body follows it depends on what was `asked`. `Ok(None)`: it is
+/// Reads a response's head; whether a body follows depends on what was `asked`. `Ok(None)`: it is
 /// not whole yet.
 pub fn response(
     bytes: &[u8],

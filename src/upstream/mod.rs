@@ -323,7 +323,7 @@ mod tests {
         });
     }
 
-    /// An address whose queue is full: it answers nobody. It does so while what comes with it lives.
+    /// An address whose queue is full: it answers nobody, as long as what comes with it lives.
     fn taking_none() -> (SocketAddr, (socket2::Socket, Vec<std::net::TcpStream>)) {
         let socket =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

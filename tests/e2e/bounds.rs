@@ -238,3 +238,16 @@ fn limit_of_connections_where_all_are_busy() {
         client.try_response(Asked::Other).is_ok_and(|response| response.status == 200)
     });
 }
+
+/// A list without blanks is as good as one with them, and must find room where it goes.
+#[test]
+fn an_upgrade_that_offers_thousands_of_protocols_is_asked_for_whole() {
+    let origin = Origin::saying("ok");
+    let proxy = Proxy::start(&all_to(&origin));
+    let mut client = Client::connect(proxy.address());
+    let offered = ["a"; 6_500].join(",");
+    let head = "GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: ";
+    client.send(format!("{head}{offered}\r\n\r\n").as_bytes());
+    assert_eq!(client.response().text(), "ok");
+    assert_eq!(origin.only().values("upgrade"), [offered]);
+}

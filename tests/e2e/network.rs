@@ -1,4 +1,4 @@
-//! A network of a test's own: no route of the machine leads there, and on its link packets get lost.
+//! A network of a test's own: no route of the machine leads there, and its link may lose packets.
 //!
 //! [`own`] runs a test on a thread that has left the network and the mounts of the machine; what
 //! it starts there (origins, clients, the proxy) lives there too. That takes root and

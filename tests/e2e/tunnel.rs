@@ -92,12 +92,6 @@ fn open(proxy: &Proxy, streams: &Receiver<(String, TcpStream)>) -> (Client, TcpS
     (client, stream)
 }
 
-fn metric(proxy: &Proxy, name: &str) -> u64 {
-    let metrics = proxy.ask("/metrics");
-    let line = metrics.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
-}
-
 #[test]
 fn web_socket_frames_pass_both_ways_those_behind_the_heads_first() {
     let origin = Origin::raw(|mut stream, _| {
@@ -161,20 +155,6 @@ fn an_upgrade_is_asked_for_once_and_never_to_h2c() {
     }
 }
 
-/// A list without blanks is as good as one with them, and must find room where it goes.
-#[test]
-fn an_upgrade_that_offers_thousands_of_protocols_is_asked_for_whole() {
-    let (origin, streams) = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    let proxy = Proxy::start(&guarded(&origin, json!({ "maxFailures": 1, "timeout": "5s" })));
-    let mut client = Client::connect(proxy.address());
-    let offered = ["a"; 6_500].join(",");
-    let head = "GET /guarded HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: ";
-    client.send(format!("{head}{offered}\r\n\r\n").as_bytes());
-    assert_eq!(client.response().text(), "ok");
-    let (seen, _) = streams.recv_timeout(wait::PATIENCE).unwrap();
-    assert_eq!(seen.matches(",").count(), 6_499);
-}
-
 #[test]
 fn an_upgrade_to_h2c_alone_or_by_http_1_0_is_answered_as_plain_http() {
     let origin = Origin::start(|request, _| Reply::text(200, &request.target));
@@ -234,7 +214,7 @@ fn an_upgrade_that_is_not_accepted_is_answered_as_any_request() {
     client.send(OPENING.as_bytes());
     assert_eq!(client.response().status, 401);
     assert_eq!(client.get("/next").text(), "plain", "the connection goes on");
-    assert_eq!(metric(&proxy, "fusebox_tunnels_total"), 0);
+    assert_eq!(proxy.metric("fusebox_tunnels_total"), 0);
 }
 
 #[test]
@@ -275,8 +255,8 @@ fn each_side_may_end_first_and_the_other_goes_on() {
     let mut heard = Vec::new();
     stream.read_to_end(&mut heard).unwrap();
     assert_eq!(heard, b"but I go on");
-    wait::until("the end of both", || metric(&proxy, "fusebox_tunnels_open") == 0);
-    assert_eq!(metric(&proxy, "fusebox_tunnels_total"), 2);
+    wait::until("the end of both", || proxy.metric("fusebox_tunnels_open") == 0);
+    assert_eq!(proxy.metric("fusebox_tunnels_total"), 2);
     assert_eq!(origin.connections(), 2, "a tunnel's connection is never used again");
 }
 
@@ -342,7 +322,7 @@ fn a_breaker_has_its_verdict_at_the_101_and_its_timeout_ends_there() {
     client.send(OPENING.replace("/chat", "/guarded").as_bytes());
     assert_eq!(client.response().status, 101);
     assert_eq!(proxy.breaker("GET /guarded")["counts"]["success"], 1);
-    assert_eq!(metric(&proxy, "fusebox_tunnels_open"), 1);
+    assert_eq!(proxy.metric("fusebox_tunnels_open"), 1);
     pass(Duration::from_millis(800));
     let (_, mut stream) = streams.recv_timeout(wait::PATIENCE).unwrap();
     stream.write_all(b"late").unwrap();
