@@ -66,6 +66,7 @@ impl Writer {
             sink,
             batch: String::with_capacity(BATCH + LINE_MAX),
             written: 0,
+            torn: false,
             calendar: Calendar::new(),
             complained: None,
             followed: clock::now(),
@@ -104,6 +105,8 @@ struct Thread {
     batch: String,
     /// How much of the batch has been.
     written: usize,
+    /// Whether the last line in the sink is half a one: the next must not go on in it.
+    torn: bool,
     calendar: Calendar,
     complained: Option<Now>,
     followed: Now,
@@ -151,6 +154,7 @@ impl Thread {
             self.lose(1);
         }
         self.sink = sink;
+        self.torn = false;
     }
 
     fn follow(&mut self) {
@@ -182,6 +186,9 @@ impl Thread {
             if self.batch.is_empty() {
                 return found;
             }
+            if self.torn {
+                self.batch.insert(0, '\n');
+            }
             found = Found::Lines;
         }
     }
@@ -194,15 +201,28 @@ impl Thread {
                 Ok(0) => return false,
                 Ok(count) => self.written += count,
                 Err(error) => {
-                    self.lose(memchr::memchr_iter(b'\n', rest).count() as u64);
+                    self.tear();
                     self.complain(&error);
-                    break;
+                    return true;
                 }
             }
         }
+        self.torn &= self.written == 0;
         self.batch.clear();
         self.written = 0;
         true
+    }
+
+    /// Loses what is left of the batch; the first line of it may stand half in the sink.
+    fn tear(&mut self) {
+        let (there, rest) = self.batch.as_bytes().split_at(self.written);
+        // The first line end may be the one that ends a line torn before.
+        let ends = usize::from(self.torn && there.is_empty());
+        let lines = memchr::memchr_iter(b'\n', rest).count() - ends;
+        self.torn = there.last().map_or(self.torn, |byte| *byte != b'\n');
+        self.lose(lines as u64);
+        self.batch.clear();
+        self.written = 0;
     }
 
     fn lose(&self, lines: u64) {
@@ -267,6 +287,7 @@ mod tests {
                 sink: sink(&old),
                 batch: "one\ntwo\n".to_owned(),
                 written,
+                torn: false,
                 calendar: Calendar::new(),
                 complained: None,
                 followed: clock::now(),
@@ -276,5 +297,35 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&new).unwrap(), expected);
             assert_eq!(thread.lost.load(Ordering::Relaxed), lost);
         }
+    }
+
+    #[test]
+    fn behind_a_line_that_was_cut_the_next_begins_a_line_of_its_own() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let rings = Arc::new(Rings::new(1));
+        let mut thread = Thread {
+            rings: Arc::clone(&rings),
+            lost: Arc::default(),
+            sink: sink(Path::new("/dev/full")),
+            batch: "one\ntwo\n".to_owned(),
+            written: 2,
+            torn: false,
+            calendar: Calendar::new(),
+            complained: None,
+            followed: clock::now(),
+        };
+        assert!(thread.write() && thread.torn);
+        assert_eq!(thread.lost.load(Ordering::Relaxed), 2);
+        rings.put(&Core::claim(0), &sample());
+        assert!(thread.empty() == Found::Lines && thread.torn, "full still");
+        assert_eq!(thread.lost.load(Ordering::Relaxed), 3);
+        // There is room again.
+        let path = directory.path().join("log");
+        thread.sink = sink(&path);
+        (0..2).for_each(|_| rings.put(&Core::claim(0), &sample()));
+        assert!(thread.empty() == Found::Lines && !thread.torn);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().map(str::is_empty).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(thread.lost.load(Ordering::Relaxed), 3);
     }
 }
