@@ -18,7 +18,7 @@ use crate::clock::{self, Now};
 use crate::exchange::client::Client;
 use crate::exchange::means::{DRAIN_GRACE, Means};
 use crate::exchange::{self, Next};
-use crate::rt::buffer::Buf;
+use crate::rt::buffer::{Buf, SMALL};
 use crate::rt::deadline::{Cut, Why};
 use crate::rt::nest::Nest;
 use crate::rt::stream::{Heard, Stream};
@@ -143,7 +143,8 @@ async fn hear(client: &mut Client, began: Option<Now>) -> Heard {
             rest(client).await;
         }
         let mut room = with_room(&mut client.buf);
-        if client.served >= BUSY {
+        // A large buffer is for one large head, and not to be held for long.
+        if client.served >= BUSY && room.capacity() <= SMALL {
             match client.stream.read_busy(room) {
                 Ok(reading) => {
                     (heard, client.buf) = reading.await;
