@@ -25,6 +25,8 @@
 //!   `links::a_lossy_link…`, `links::a_link_that_dies…`
 //! - F12, stops as a whole for a while: opens, heals.
 //!   here: `an_upstream_that_stops_and_goes_on…`
+//! - F15, no port is left to connect from: 503, and no failure.
+//!   `links::running_out_of_ports…`
 //! - F17, client leaves at any point: nobody's failure, nothing left over.
 //!   here: `a_client_may_leave_at_any_point…`; `abort`
 //! - F18, slow head, body, reader: 408, 408, cut.

@@ -155,3 +155,31 @@ fn a_lossy_link_costs_time_alone() {
         assert_eq!(seen.len(), count, "one was done twice");
     });
 }
+
+/// Ports run out here and not there: nobody is blamed.
+#[test]
+fn running_out_of_ports_is_503_and_no_failure() {
+    network::own(|| {
+        let gate = Arc::new(Gate::default());
+        let held = Arc::clone(&gate);
+        let origin = Origin::start(move |_, _| Reply::text(200, "ok").behind(&held));
+        let proxy = Proxy::start(&glass(&origin.url("/"), json!({})));
+        let mut clients = [(); 3].map(|()| Client::connect(proxy.address()));
+        let ports = |range: &str| {
+            std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", range).unwrap();
+        };
+        ports("40000 40001");
+        for (nth, client) in clients.iter_mut().enumerate() {
+            client.send(b"GET /guarded HTTP/1.1\r\nHost: test\r\n\r\n");
+            if nth < 2 {
+                origin.await_requests(nth + 1);
+            }
+        }
+        assert_eq!(clients[2].response().status, 503);
+        gate.open();
+        assert_eq!(clients[0].response().text(), "ok");
+        ports("32768 60999");
+        assert_eq!(proxy.state("GET /guarded"), "closed");
+        assert_eq!(proxy.metric("fusebox_upstream_no_room_total"), 1);
+    });
+}
