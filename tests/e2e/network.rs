@@ -2,8 +2,8 @@
 //!
 //! [`own`] runs a test on a thread that has left the network and the mounts of the machine; what
 //! it starts there (origins, clients, the proxy) lives there too. That takes root and
-//! `/dev/net/tun`. Where a system refuses one of them, the test fails and says so, unless
-//! `FUSEBOX_E2E_NETWORK=none` leaves it out.
+//! `/dev/net/tun`. Where a system refuses one of them the test is left out and says so, or fails if
+//! `FUSEBOX_E2E_NETWORK=required`.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,17 +17,20 @@ use crate::kernel;
 /// Runs `test` in a network of its own, in which only the loopback works.
 #[track_caller]
 pub(crate) fn own(test: impl FnOnce() + Send + 'static) {
-    if std::env::var("FUSEBOX_E2E_NETWORK").is_ok_and(|value| value == "none") {
-        eprintln!("left out, as FUSEBOX_E2E_NETWORK=none says");
-        return;
-    }
     let thread = thread::spawn(|| {
-        let left = kernel::leave_the_machine().and_then(|()| kernel::switch_on("lo"));
-        left.expect(
-            "this test makes a network of its own, and the system refuses that: run it as root \
-             (CAP_SYS_ADMIN, CAP_NET_ADMIN), or set FUSEBOX_E2E_NETWORK=none to leave it out",
-        );
-        test();
+        let link = File::open("/dev/net/tun").map(drop);
+        let left =
+            link.and_then(|()| kernel::leave_the_machine()).and_then(|()| kernel::switch_on("lo"));
+        match left {
+            Ok(()) => test(),
+            Err(error) if std::env::var("FUSEBOX_E2E_NETWORK").as_deref() == Ok("required") => {
+                panic!("this test makes a network of its own, and the system refuses that: {error}")
+            }
+            Err(error) => eprintln!(
+                "left out: this test makes a network of its own, which takes root \
+                 (CAP_SYS_ADMIN, CAP_NET_ADMIN) and /dev/net/tun: {error}"
+            ),
+        }
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
@@ -71,7 +74,7 @@ impl Link {
             kernel::switch_on("link0")?;
             Ok(file)
         });
-        let file = made.expect("a link needs /dev/net/tun; FUSEBOX_E2E_NETWORK=none leaves it out");
+        let file = made.expect("a link of /dev/net/tun");
         let mood = Arc::new(AtomicU32::new(Mood::Loses(0).word()));
         let theirs = Arc::clone(&mood);
         thread::spawn(move || carry(file, &theirs));
