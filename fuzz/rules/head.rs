@@ -87,7 +87,8 @@ fn read_on(read: &Outcome) -> &'static Result<(), ()> {
 /// had arrived: all that must not is that it is refused.
 fn same(a: &Outcome, b: &Outcome) -> bool {
     let is_limit = |outcome: &Outcome| {
-        matches!(outcome, Err(RequestFault::HeadTooLarge | RequestFault::UriTooLong))
+        use RequestFault::{HeadTooLarge, TooManyFields, UriTooLong};
+        matches!(outcome, Err(HeadTooLarge | TooManyFields | UriTooLong))
     };
     let both_refuse = a.is_err() && b.is_err();
     both_refuse && (is_limit(a) || is_limit(b)) || format!("{a:?}") == format!("{b:?}")
