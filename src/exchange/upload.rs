@@ -14,7 +14,7 @@ use super::waiting::Waiting;
 use crate::clock;
 use crate::http1::framing::{Body, Fed};
 use crate::http1::head::Expect;
-use crate::rt::buffer::{Buf, Fit};
+use crate::rt::buffer::{Buf, Class, Fit, SMALL};
 use crate::rt::deadline::Cut;
 use crate::rt::stream::{Stop, Stream};
 
@@ -54,6 +54,9 @@ impl Upload<'_> {
         patience: &Patience<'_>,
         stop: &Stop,
     ) -> Result<(), Fault> {
+        // Who fills a buffer has more to send, and the next one is a large one. Who does not, holds
+        // no more than that.
+        let mut class = Class::Small;
         loop {
             if !self.buf.is_empty() {
                 let part = self.take()?;
@@ -68,8 +71,8 @@ impl Upload<'_> {
                 patience.arm(upstream, clock::now());
                 return Ok(());
             }
-            let mut room = std::mem::replace(self.buf, Buf::sized(0));
-            room.renew();
+            *self.buf = Buf::sized(0);
+            let room = Buf::new(class);
             match std::mem::replace(&mut self.expect, Expect::Nothing) {
                 // It is the upstream that is waited for, until it has said whether to go on.
                 Expect::Continue => client.hold(),
@@ -80,6 +83,7 @@ impl Upload<'_> {
             }
             let (read, back) = client.stream().read_until(room, stop).await;
             client.end();
+            class = if back.len() < SMALL { Class::Small } else { Class::Large };
             *self.buf = back;
             if !matches!(read, Ok(1..)) {
                 return Err(Fault::of_client(client.stream()));
@@ -100,9 +104,7 @@ impl Upload<'_> {
         match passed.fed {
             Fed::Bad => return Err(Fault::ClientMalformed),
             Fed::Done(end) if end < part.len() => {
-                let mut rest = Buf::sized(part.capacity());
-                let _ = rest.put(part.filled().get(end..).unwrap_or_default());
-                *self.buf = rest;
+                *self.buf = Buf::copy_of(part.filled().get(end..).unwrap_or_default());
             }
             Fed::Done(_) | Fed::More => {}
         }
