@@ -108,8 +108,10 @@ impl Listener {
                         Err(error) if is_passing(&error) => {}
                         Err(error) => {
                             let now = clock::now();
-                            // What it lacks, a connection at rest has.
-                            let _ = wheel.evict(now);
+                            if is_shortage(&error) {
+                                // What it lacks, a connection at rest has.
+                                let _ = wheel.evict(now);
+                            }
                             if complained.get().is_none_or(|it| now.since(it) >= COMPLAIN) {
                                 complained.set(Some(now));
                                 log::warn!("accepting pauses: {error}");
@@ -151,6 +153,12 @@ fn is_passing(error: &io::Error) -> bool {
             | io::ErrorKind::Interrupted
             | io::ErrorKind::WouldBlock
     )
+}
+
+/// Errors for want of descriptors or memory.
+fn is_shortage(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    matches!(number, Some(libc::ENFILE | libc::EMFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 #[cfg(test)]
