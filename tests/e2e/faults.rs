@@ -4,9 +4,10 @@
 //!   `failures::a_refused_connection_is_502_and_a_failure`
 //! - F2, connections to it are not taken: 504 in `connect`.
 //!   here: `an_upstream_that_takes_no_connection…`; `links::a_host_that_nothing_comes_back_from…`
-//! - F3, it is unreachable: 502 at once, by a route and by the word of a router.
+//! - F3, it is unreachable, by a route or by the word of a router: 502 at once; or late, when
+//!   nobody is found where it should be.
 //!   here: `an_address_that_no_route_leads_to…`; `links::a_route_that_refuses…`,
-//!   `links::a_host_of_which_a_router…`
+//!   `links::a_host_of_which_a_router…`, `links::a_host_that_is_not_there…`
 //! - F4, accepts, then silence: 504, failure.
 //!   `failures::a_silent_origin_is_504…`
 //! - F5, reset before, in and behind the head: 502, 502, cut; failure.

@@ -200,12 +200,13 @@ pub(crate) fn give_address(name: &str, address: Ipv4Addr) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the interface `name`, whose packets are read from the file and written to it.
-pub(crate) fn make_link(name: &str) -> io::Result<File> {
+/// Makes the interface `name`, whose packets (`IFF_TUN`) or frames (`IFF_TAP`) are read from the
+/// file and written to it.
+pub(crate) fn make_link(name: &str, of: libc::c_int) -> io::Result<File> {
     const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
     let file = File::options().read(true).write(true).open("/dev/net/tun")?;
     let mut request = about(name);
-    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_TUN | libc::IFF_NO_PI).unwrap();
+    request.ifr_ifru.ifru_flags = i16::try_from(of | libc::IFF_NO_PI).unwrap();
     control(&file, TUNSETIFF, &mut request)?;
     Ok(file)
 }

@@ -72,6 +72,20 @@ fn a_host_that_nothing_comes_back_from_is_504_when_the_connect_timeout_runs_out(
     });
 }
 
+/// The kernel looks for a neighbour for some seconds before it says that there is none.
+#[test]
+fn a_host_that_is_not_there_is_502_late_or_504_before() {
+    network::own(|| {
+        let _nobody = network::empty();
+        let (status, taken) = fails(&glass(THERE, json!({ "connect": "14s" })));
+        assert_eq!(status, 502);
+        assert!(taken >= Duration::from_secs(1) && taken < Duration::from_secs(12), "{taken:?}");
+        let (status, taken) = fails(&glass(THERE, json!({ "connect": "400ms" })));
+        assert_eq!(status, 504);
+        assert!(taken >= Duration::from_millis(400), "{taken:?}");
+    });
+}
+
 /// Nothing says that a link is dead but silence: with a request under way, and with a response.
 #[test]
 fn a_link_that_dies_under_a_connection_is_silence_and_heals() {

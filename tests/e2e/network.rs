@@ -69,12 +69,7 @@ impl Link {
     /// A link that works.
     #[track_caller]
     pub(crate) fn new() -> Self {
-        let made = kernel::make_link("link0").and_then(|file| {
-            kernel::give_address("link0", Self::NEAR)?;
-            kernel::switch_on("link0")?;
-            Ok(file)
-        });
-        let file = made.expect("a link of /dev/net/tun");
+        let file = near(libc::IFF_TUN);
         let mood = Arc::new(AtomicU32::new(Mood::Loses(0).word()));
         let theirs = Arc::clone(&mood);
         thread::spawn(move || carry(file, &theirs));
@@ -85,6 +80,24 @@ impl Link {
     pub(crate) fn is_now(&self, mood: Mood) {
         self.0.store(mood.word(), Ordering::SeqCst);
     }
+}
+
+/// A network of the link layer with nobody in it, as long as the file is held: who is looked for is
+/// not found.
+#[track_caller]
+pub(crate) fn empty() -> File {
+    near(libc::IFF_TAP)
+}
+
+/// An interface with the address [`Link::NEAR`].
+#[track_caller]
+fn near(of: libc::c_int) -> File {
+    let made = kernel::make_link("link0", of).and_then(|file| {
+        kernel::give_address("link0", Link::NEAR)?;
+        kernel::switch_on("link0")?;
+        Ok(file)
+    });
+    made.expect("a link of /dev/net/tun")
 }
 
 /// Carries packets until the process ends. One comes back with its ends swapped, as if from the
