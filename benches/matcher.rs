@@ -12,7 +12,7 @@ use fusebox::config::{
     Access, Answer, Balance, Body, BreakerConfig, Config, Driver, Forwarded, HostHeader,
     HostPattern, Http, Limits, LineFormat, Log, Merge, PathPattern, PathRules, Piece, Retry,
     RetryAfter, Route, RouteTimeouts, Scope, Segment, Service, TemplateQuery, Timeouts,
-    TrailingSlash, UrlTemplate, Workers,
+    TrailingSlash, Turn, UrlTemplate, Workers,
 };
 use fusebox::stats::Tallies;
 use fusebox::table::Table;
@@ -166,6 +166,7 @@ fn service(nth: usize) -> Service {
         timeout: None,
         merge: Merge::Union,
         host_header: HostHeader::Target,
+        turn: Turn::Always,
     }
 }
 
@@ -183,5 +184,6 @@ fn breaker() -> BreakerConfig {
         on_open: Vec::new(),
         on_close: Vec::new(),
         on_rejected: Vec::new(),
+        stats: None,
     }
 }

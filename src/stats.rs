@@ -17,8 +17,8 @@ use crate::breaker::Core;
 /// One route's finished requests by class of the status sent, `1xx` … `5xx`.
 pub type Tally = Counters<5>;
 
-/// One service's retries, by [`Retries`].
-pub type ServiceTally = Counters<2>;
+/// What one service was asked beside first attempts, by [`Retries`].
+pub type ServiceTally = Counters<3>;
 
 /// One target's connections, by [`Connections`].
 pub type TargetTally = Counters<4>;
@@ -30,6 +30,8 @@ pub enum Retries {
     Made,
     /// Attempts that the budget did not allow.
     OverBudget,
+    /// Requests that it was asked instead of what a breaker refused.
+    StoodIn,
 }
 
 /// What is counted of a target.
@@ -302,7 +304,7 @@ impl Process {
 #[derive(Clone, Debug, Default)]
 pub struct Tallies {
     routes: Named<5>,
-    services: Named<2>,
+    services: Named<3>,
     targets: Named<4>,
 }
 

@@ -30,7 +30,9 @@ pub fn plan(config: &Config, table: &Table) -> String {
         let breaker = route.breaker.and_then(|ix| table.breakers.get(ix.at()));
         let [name, opens_at, stays_open] = watched(breaker);
         let timeout = timeout(breaker, services).map_or_else(|| "–".to_owned(), span);
-        let services = names.join(", ");
+        let mut services = names.join(", ");
+        let all = table.all_services_of(route).iter().skip(names.len());
+        all.for_each(|stand_in| services += &format!(", else {}", stand_in.name));
         rows.push([nth.to_string(), method, path, services, name, opens_at, stays_open, timeout]);
     }
     format!("{}{}\n", aligned(&rows), sums(table))

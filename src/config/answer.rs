@@ -20,11 +20,16 @@ pub struct Answer {
 
 /// What a client gets instead of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fallback {
-    /// Status and body.
-    pub answer: Answer,
-    /// Names and values of further fields, sound as they stand.
-    pub headers: Vec<(String, String)>,
+pub enum Fallback {
+    /// This response.
+    Answer {
+        /// Status and body.
+        answer: Answer,
+        /// Names and values of further fields, sound as they stand.
+        headers: Vec<(String, String)>,
+    },
+    /// What the service of this name answers: one of its route, that is asked only then.
+    Service(String),
 }
 
 /// The body of a response of our own.
@@ -53,6 +58,18 @@ const OURS: [&str; 9] = [
 
 /// The fallback written at `at`.
 pub(super) fn fallback(written: &document::Fallback, at: &At<'_>, report: &mut Report) -> Fallback {
+    if let Some(service) = &written.service {
+        let others = [
+            ("status", written.status.is_some()),
+            ("body", written.body.is_some()),
+            ("headers", written.headers.is_some()),
+        ];
+        for (key, _) in others.into_iter().filter(|(_, written)| *written) {
+            let message = format!("a fallback by a service has no `{key}`: the service says it");
+            report.key(Code::Conflict, &at.key(key), message, "remove it, or `service`");
+        }
+        return Fallback::Service(service.clone());
+    }
     let fields = at.key("headers");
     let mut headers = Vec::new();
     for (name, value) in written.headers.iter().flat_map(|headers| &headers.0) {
@@ -76,7 +93,7 @@ pub(super) fn fallback(written: &document::Fallback, at: &At<'_>, report: &mut R
         Ok(text) => Body::Text(text),
         Err(_) => Body::Json(raw.get().to_owned()),
     });
-    Fallback {
+    Fallback::Answer {
         answer: Answer {
             status: written.status.map_or(200, |AnswerStatus(status)| status),
             body: body.unwrap_or_else(|| Body::Text(String::new())),

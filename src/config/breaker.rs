@@ -15,7 +15,7 @@ use super::policy;
 use super::report::Report;
 use super::span::Patience;
 use super::units::AnswerStatus;
-use super::{Answer, Body, BreakerConfig, Call, Handler, RetryAfter, Scope, answer};
+use super::{Answer, Body, BreakerConfig, Call, Handler, RetryAfter, Scope, Stats, answer, stats};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -36,6 +36,8 @@ const SAME_THING: [(&str, &str); 9] = [
 pub(super) struct Names<'d> {
     pub(super) breakers: &'d [(String, Breaker)],
     pub(super) handlers: &'d [Handler],
+    /// The series of a breaker that says nothing of its own.
+    pub(super) stats: &'d Stats,
 }
 
 /// A breaker that another one uses, and where it is written.
@@ -134,15 +136,16 @@ fn config(
     };
     policy::check(&filled, timeout, &Place { own: words(own), at, named }, &blamed, report);
     let mut calls = |key: &str, own: &Option<OneOrMany<HandlerCall>>, filled: &Option<_>| {
-        let base = match (own, named) {
-            (None, Some(named)) => named.home,
-            _ => *at,
-        };
+        let base = home(own.as_ref(), at, named);
         calls(filled.as_ref(), &base.key(key), names, report)
     };
     let on_open = calls("onOpen", &own.on_open, &filled.on_open);
     let on_close = calls("onClose", &own.on_close, &filled.on_close);
     let on_rejected = calls("onRejected", &own.on_rejected, &filled.on_rejected);
+    let base = home(own.stats_config.as_ref(), at, named);
+    let stats =
+        stats::read(filled.stats_config.as_ref(), names.stats, &base.key("statsConfig"), report);
+    let stats = (filled.disable_stats != Some(true)).then_some(stats);
     BreakerConfig {
         scope: match filled.scope {
             None => scope,
@@ -158,10 +161,7 @@ fn config(
         },
         refusal: refusal(&filled),
         fallback: filled.fallback.as_ref().map(|written| {
-            let base = match (&own.fallback, named) {
-                (None, Some(named)) => named.home,
-                _ => *at,
-            };
+            let base = home(own.fallback.as_ref(), at, named);
             answer::fallback(written, &base.key("fallback"), report)
         }),
         retry_after: match filled.retry_after {
@@ -171,6 +171,15 @@ fn config(
         on_open,
         on_close,
         on_rejected,
+        stats,
+    }
+}
+
+/// Where a key is written: in the breaker at `at` where that has it, else in the named one.
+const fn home<'p, T>(own: Option<&T>, at: &At<'p>, named: Option<&Named<'p>>) -> At<'p> {
+    match (own, named) {
+        (None, Some(named)) => named.home,
+        _ => *at,
     }
 }
 

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use super::breaker::{self, Names};
 use super::complaint::Code;
-use super::document::{self, Document, Entries, WordOr};
+use super::document::{self, Document, WordOr};
 use super::place::At;
 use super::report::Report;
 use super::routes::{self, Common};
 use super::span::Patience;
 use super::units::{Bytes, BytesCap, Count, CountCap};
 use super::{
-    Config, Driver, HEAD_BYTES_MAX, Handler, HandlerKind, Http, Limits, PathRules, RouteTimeouts,
-    Scope, Timeouts, TrailingSlash, Workers, address, forwarded, logging,
+    Config, Driver, HEAD_BYTES_MAX, Http, Limits, PathRules, RouteTimeouts, Scope, Stats, Timeouts,
+    TrailingSlash, Workers, address, forwarded, handler, logging, stats,
 };
 
 /// Makes the configuration. What is wrong goes to `report`.
@@ -32,6 +32,8 @@ pub(super) fn config(document: &Document, report: &mut Report) -> Config {
         Some(WordOr::Word(driver)) => Some(*driver),
         Some(WordOr::Object(io)) => io.driver,
     };
+    let stats =
+        stats::read(document.stats.as_ref(), &Stats::default(), &At::ROOT.key("stats"), report);
     Config {
         listen,
         admin,
@@ -42,7 +44,7 @@ pub(super) fn config(document: &Document, report: &mut Report) -> Config {
             Some(document::Driver::Epoll) => Driver::Epoll,
         },
         log: logging::log(document.log.as_ref(), report),
-        http: http(document.http.as_ref(), report),
+        http: http(document.http.as_ref(), &stats, report),
     }
 }
 
@@ -61,7 +63,7 @@ fn workers(count: u64, report: &mut Report) -> Workers {
     }
 }
 
-fn http(document: Option<&document::Http>, report: &mut Report) -> Http {
+fn http(document: Option<&document::Http>, stats: &Stats, report: &mut Report) -> Http {
     let at = At::ROOT.key("http");
     let timeouts = document.and_then(|http| http.timeouts.as_ref());
     let limits = document.and_then(|http| http.limits.as_ref());
@@ -76,7 +78,7 @@ fn http(document: Option<&document::Http>, report: &mut Report) -> Http {
     let handlers = document.and_then(|http| http.handlers.as_ref());
     let mut http = Http {
         routes: Vec::new(),
-        handlers: handlers.map(|all| self::handlers(all, &at, report)).unwrap_or_default(),
+        handlers: handlers.map(|all| handler::handlers(all, &at, report)).unwrap_or_default(),
         timeouts: process_timeouts(timeouts),
         limits: self::limits(limits, &at.key("limits"), report),
         forwarded: forwarded::read(
@@ -93,6 +95,7 @@ fn http(document: Option<&document::Http>, report: &mut Report) -> Http {
     let names = Names {
         breakers: breaker::named(document.circuit_breakers.as_ref()),
         handlers: &http.handlers,
+        stats,
     };
     breaker::check_named(&names, report);
     let global = document.circuit_breaker.as_ref();
@@ -112,36 +115,6 @@ fn http(document: Option<&document::Http>, report: &mut Report) -> Http {
     };
     http.routes = routes::routes(document, common, &at, report);
     http
-}
-
-fn handlers(all: &Entries<document::Handler>, at: &At<'_>, report: &mut Report) -> Vec<Handler> {
-    let root = at.key("handlers");
-    let mut found = Vec::new();
-    for (name, handler) in &all.0 {
-        let at = root.key(name);
-        let strangers = [
-            ("url", handler.url.is_some()),
-            ("timeout", handler.timeout.is_some()),
-            ("retries", handler.retries.is_some()),
-            ("command", handler.command.is_some()),
-            ("channel", handler.channel.is_some()),
-        ];
-        if matches!(handler.kind, Some(document::HandlerType::Log)) {
-            for (key, _) in strangers.iter().filter(|(_, written)| *written) {
-                let message = format!("a handler of type log has no `{key}`");
-                report.key(Code::Conflict, &at.key(key), message, "remove it");
-            }
-        }
-        let level = handler.level.map_or(log::LevelFilter::Warn, logging::filter).to_level();
-        if level.is_none() {
-            let message = "a handler that logs nothing does nothing".to_owned();
-            report.value(Code::Conflict, &at.key("level"), message, "write `warn`");
-        }
-        // Handlers of other types stand in here for their names; the walk has refused them.
-        let kind = HandlerKind::Log(level.unwrap_or(log::Level::Warn));
-        found.push(Handler { name: name.clone(), kind });
-    }
-    found
 }
 
 fn patience(written: Option<Patience>, default: u64) -> Option<Duration> {

@@ -12,6 +12,7 @@ mod complaint;
 pub mod document;
 mod form;
 mod forwarded;
+mod handler;
 mod load;
 mod logging;
 mod mask;
@@ -23,6 +24,8 @@ mod routes;
 mod schema;
 mod service;
 pub mod span;
+mod stand_in;
+mod stats;
 mod strict;
 mod unbuilt;
 pub mod units;
@@ -39,12 +42,15 @@ use std::time::Duration;
 pub use answer::{Answer, Body, Fallback};
 pub use complaint::{COMPLAINTS_MAX, Code, Colour, Complaint, Severity, render};
 pub use forwarded::{Emit, Forwarded, Network};
+pub use handler::{Handler, HandlerKind};
 pub use load::{Loaded, TEXT_BYTES_MAX, complaints_at, load, load_bytes};
 pub use logging::{Access, Ended, LineFormat, Log};
 pub use schema::schema;
 pub use service::{
-    Balance, Cause, Causes, HostHeader, Merge, Piece, Retry, Service, TemplateQuery, UrlTemplate,
+    Balance, Cause, Causes, HostHeader, Merge, Piece, Retry, Service, TemplateQuery, Turn,
+    UrlTemplate,
 };
+pub use stats::{POINTS_MAX, RequestMapper, Stats};
 pub use unbuilt::{NotBuilt, not_built};
 
 use crate::breaker::policy::Policy;
@@ -157,7 +163,8 @@ pub struct Route {
     pub path: PathPattern,
     /// Which method, upper case as written; `None`: `ALL`.
     pub method: Option<String>,
-    /// Where the request goes: at least one, in the document's order.
+    /// Where the request goes, in the document's order: at least one that is always asked, and
+    /// behind them those that are asked instead.
     pub services: Vec<Service>,
     /// Its breaker: its own, else the one of `http`, unless it opted out; of scope route.
     pub breaker: Option<BreakerConfig>,
@@ -228,6 +235,8 @@ pub struct BreakerConfig {
     pub on_close: Vec<Call>,
     /// Called once per second in which it refused.
     pub on_rejected: Vec<Call>,
+    /// The series of its events; `None`: there are none.
+    pub stats: Option<Stats>,
 }
 
 /// What a breaker watches.
@@ -257,22 +266,6 @@ pub struct Call {
     pub handler: usize,
     /// Passed on as written: a JSON value.
     pub options: serde_json::Value,
-}
-
-/// A named event handler.
-#[derive(Clone, Debug)]
-pub struct Handler {
-    /// Its name.
-    pub name: String,
-    /// What it does.
-    pub kind: HandlerKind,
-}
-
-/// What a handler does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandlerKind {
-    /// Writes a log line at this level.
-    Log(log::Level),
 }
 
 /// Timeouts of the whole process. `None` is the word `"none"`: never.

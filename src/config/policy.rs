@@ -157,7 +157,7 @@ pub(super) fn check(
     let says_nothing =
         |own: &Fallback| own.status.is_none() && own.body.is_none() && own.service.is_none();
     if filled.fallback.as_ref().is_some_and(says_nothing) {
-        let message = "a fallback needs a `status` or a `body`".to_owned();
+        let message = "a fallback needs a `status`, a `body` or a `service`".to_owned();
         place.blame(&["fallback"], message, "add one of them", report);
     }
 }

@@ -16,7 +16,7 @@ use super::span::Patience;
 use super::units::{BytesCap, Count, Share};
 use super::{
     Balance, BreakerConfig, Cause, Causes, HostHeader, HostPattern, Merge, PathPattern, PathRules,
-    Retry, Route, RouteTimeouts, Scope, Service, TrailingSlash, UrlTemplate, url,
+    Retry, Route, RouteTimeouts, Scope, Service, TrailingSlash, Turn, UrlTemplate, stand_in, url,
 };
 
 /// More routes than this are refused: an index of a route has 16 bits to spare, a mind has fewer.
@@ -152,7 +152,8 @@ impl Routes<'_> {
         };
         let limits = route.limits.as_ref();
         let shared = Shared { names: &self.common.names, breaker: each.as_ref() };
-        let services = services(route, path, &shared, at, report);
+        let mut services = services(route, path, &shared, at, report);
+        stand_in::arrange(&mut services, breaker.as_ref(), at, report);
         self.found.push(Route {
             host: host.clone(),
             path: path.clone(),
@@ -218,7 +219,8 @@ fn service(
         report.key(Code::Conflict, &at.key("requestChannel"), message, "remove it");
     }
     let breaker = match &service.circuit_breaker {
-        None => shared.breaker.cloned(),
+        // Who stands in for others is not refused by the breaker of those.
+        None => shared.breaker.filter(|it| stand_in::named(it) != Some(name)).cloned(),
         own => own_breaker(own.as_ref(), shared.names, &at.key("circuitBreaker"), report),
     };
     Some(Service {
@@ -240,6 +242,7 @@ fn service(
             Some(true) => HostHeader::Client,
             Some(false) | None => HostHeader::Target,
         },
+        turn: Turn::Always,
     })
 }
 

@@ -26,6 +26,17 @@ pub struct Service {
     pub merge: Merge,
     /// Which `Host` is sent.
     pub host_header: HostHeader,
+    /// When it is asked.
+    pub turn: Turn,
+}
+
+/// When a service is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// For every request of its route.
+    Always,
+    /// Instead of what a breaker of its route refuses: its `fallback` names it.
+    Instead,
 }
 
 /// The most URLs of one service: an exchange remembers in one word which of them it has tried.

@@ -69,9 +69,10 @@ const fn never(_: &str) -> bool {
     false
 }
 
-const ROWS: [NotBuilt; 15] = [
+const ROWS: [NotBuilt; 12] = [
     UNIX,
     HTTPS,
+    row_of("handler", "url", HTTPS.says, HTTPS.remedy, HTTPS.served),
     row_of("admin", "listen", UNIX.says, UNIX.remedy, UNIX.served),
     row_of(
         "document",
@@ -80,10 +81,13 @@ const ROWS: [NotBuilt; 15] = [
         "leave it out, or write \"memory\"",
         |json| matches!(json, "\"memory\"" | "{\"type\":\"memory\"}" | "{}"),
     ),
-    row_of("document", "stats", "series of breaker events come later", LEAVE_OUT, never),
-    row_of("handler", "type", "only handlers of type log are built", "write \"log\"", |json| {
-        json == "\"log\""
-    }),
+    row_of(
+        "handler",
+        "type",
+        "handlers that publish on Redis come later",
+        "write \"log\", \"webhook\" or \"exec\"",
+        |json| json != "\"redis\"",
+    ),
     row_of("service", "type", "services behind Redis come later", "write \"http\"", |json| {
         json == "\"http\""
     }),
@@ -96,25 +100,4 @@ const ROWS: [NotBuilt; 15] = [
         json == "\"fail\""
     }),
     row_of("service", "mapping", "mapping of requests comes later", LEAVE_OUT, never),
-    row_of(
-        "circuitBreaker",
-        "disableStats",
-        "series of breaker events come later",
-        LEAVE_OUT,
-        |json| json == "false",
-    ),
-    row_of(
-        "circuitBreaker",
-        "statsConfig",
-        "series of breaker events come later",
-        LEAVE_OUT,
-        never,
-    ),
-    row_of(
-        "fallback",
-        "service",
-        "fallback by another service comes later",
-        "write a `status` and a `body`",
-        never,
-    ),
 ];

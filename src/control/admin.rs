@@ -25,6 +25,7 @@ use super::door::Work;
 use super::metrics::Reached;
 use super::plane::{Order, Plane};
 use super::reload::{Verdict, late};
+use super::series::{Unread, Which};
 use super::{VERSION, metrics, orders, view};
 use crate::clock;
 use crate::stats::ServiceTally;
@@ -61,6 +62,7 @@ pub fn router(plane: Arc<Plane>, token: Token) -> Router {
         .route("/breakers/{name}/override", post(orders::force))
         .route("/breakers/{name}/reset", post(orders::reset))
         .route("/metrics", get(metrics_text))
+        .route("/stats/circuitbreaker/{series}/{name}", get(stats))
         .route("/reload", post(reload))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "no such path") })
         .method_not_allowed_fallback(|| async {
@@ -195,10 +197,39 @@ pub(super) fn unknown() -> Response {
     refusal(StatusCode::NOT_FOUND, "no breaker of this name")
 }
 
+/// The last buckets of a breaker's events.
+async fn stats(
+    State(plane): State<Arc<Plane>>,
+    names: Result<Path<(String, String)>, PathRejection>,
+    uri: Uri,
+) -> Response {
+    // Names that are not UTF-8 are nobody's.
+    let Ok(Path((series, name))) = names else { return unknown() };
+    let Some(which) = Which::named(&series) else {
+        return refusal(StatusCode::NOT_FOUND, "the series are `open`, `close` and `rejected`");
+    };
+    let mut count = None;
+    for part in uri.query().unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+        match part.split_once('=') {
+            Some(("count", value)) if count.is_none() => count = Some(value),
+            _ => {
+                let says = "the one parameter is `count`, once, as in `?count=24`";
+                return refusal(StatusCode::UNPROCESSABLE_ENTITY, says);
+            }
+        }
+    }
+    match plane.series.read(which, &name, count, clock::wall()) {
+        Ok(points) => Json(points).into_response(),
+        Err(Unread::Unknown(why)) => refusal(StatusCode::NOT_FOUND, &why),
+        Err(Unread::Bad(why)) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &why),
+    }
+}
+
 async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
     off_thread(move || {
         let table = plane.live.current();
         let (addresses, unresolved) = plane.names.report();
+        let handlers = plane.handlers();
         let text = metrics::text(&metrics::Scrape {
             process: &plane.process,
             routes: table.routes.iter().map(|it| (&*it.name, &*it.tally)).collect(),
@@ -211,6 +242,7 @@ async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
             log_lines_dropped: crate::log::dropped(),
             access_dropped: plane.access.dropped(),
             events_dropped: plane.events_dropped(),
+            handlers: handlers.tallies().collect(),
             driver: &plane.driver,
             version: VERSION,
             now: clock::now(),
@@ -224,7 +256,7 @@ async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
 fn services(table: &Table) -> Vec<(String, &ServiceTally)> {
     let services = table.routes.iter().flat_map(|route| {
         let name = move |it: &Service| format!("{}#{}", route.name, it.name);
-        table.services_of(route).iter().map(move |it| (name(it), &*it.tally))
+        table.all_services_of(route).iter().map(move |it| (name(it), &*it.tally))
     });
     services.collect()
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::handler::TARGET;
 use super::line::line;
 use super::plane::Plane;
 use super::source;
@@ -21,8 +22,6 @@ use super::view::Counts;
 use crate::breaker::Transition;
 use crate::breaker::circuit::State;
 use crate::clock::{self, Now};
-use crate::config::{Call, Config, Handler, HandlerKind};
-use crate::table::compile;
 use crate::table::{Guard, Notice, Report, Table};
 
 /// Notices that wait at most: one per move of a breaker, thousands of breakers at once.
@@ -35,12 +34,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// The event of every move that opens a breaker.
-const OPEN: &str = "open";
+pub(super) const OPEN: &str = "open";
 /// The event of every move that closes one.
-const CLOSE: &str = "close";
+pub(super) const CLOSE: &str = "close";
 
-/// The log target of transitions and handlers.
-const TARGET: &str = "fusebox::breaker";
+/// The event of what was refused within a second.
+pub(super) const REJECT: &str = "reject";
 
 static INSTANCE: LazyLock<String> = LazyLock::new(|| {
     let host = source::read_text("/proc/sys/kernel/hostname".as_ref()).unwrap_or_default();
@@ -68,23 +67,6 @@ pub struct Event {
     pub instance: &'static str,
     /// When, by the wall clock.
     pub time: String,
-}
-
-/// The handlers of every breaker by its name.
-#[derive(Debug, Default)]
-pub struct Handlers(BTreeMap<Box<str>, Calls>);
-
-#[derive(Debug)]
-struct Calls {
-    on_open: Vec<Planned>,
-    on_close: Vec<Planned>,
-    on_rejected: Vec<Planned>,
-}
-
-#[derive(Debug)]
-struct Planned {
-    handler: Handler,
-    options: serde_json::Value,
 }
 
 /// The core's end of the queue, and the control plane's.
@@ -200,10 +182,11 @@ impl Watcher {
         let level = if opens { log::Level::Warn } else { log::Level::Info };
         log::log!(target: TARGET, level, "{}", line(name, &breaker.breaker, transition, open));
 
-        let event = event(breaker, transition);
+        let event = Arc::new(event(breaker, transition));
+        self.plane.series.note(name, event.event, 1, clock::wall());
         self.plane.handlers().call(&event);
         // Refused only when nobody has subscribed.
-        let _ = self.plane.events.send(Arc::new(event));
+        let _ = self.plane.events.send(event);
     }
 
     fn report_refused(&mut self, table: &Table) {
@@ -217,9 +200,10 @@ impl Watcher {
             if total <= before {
                 continue;
             }
+            self.plane.series.note(&breaker.name, REJECT, total - before, clock::wall());
             let calls = handlers.of(&breaker.name, |calls| &calls.on_rejected);
             if !calls.is_empty() {
-                let event = rejection(breaker, total - before);
+                let event = Arc::new(rejection(breaker, total - before));
                 calls.iter().for_each(|planned| planned.call(&event));
             }
         }
@@ -236,63 +220,6 @@ impl Watcher {
         self.opened.retain(|name, _| present.contains(&**name));
         self.plane.journal.retain(&present);
     }
-}
-
-impl Handlers {
-    /// The handlers that `config` names, for its breakers.
-    #[must_use]
-    pub fn of_config(config: &Config) -> Self {
-        let planned = |calls: &[Call]| {
-            let planned = calls.iter().filter_map(|call| {
-                let handler = config.http.handlers.get(call.handler)?.clone();
-                Some(Planned { handler, options: call.options.clone() })
-            });
-            planned.collect()
-        };
-        let breakers = config.http.routes.iter().flat_map(compile::breakers);
-        let calls = breakers.map(|(name, breaker)| {
-            let calls = Calls {
-                on_open: planned(&breaker.on_open),
-                on_close: planned(&breaker.on_close),
-                on_rejected: planned(&breaker.on_rejected),
-            };
-            (name.into(), calls)
-        });
-        Self(calls.collect())
-    }
-
-    fn of(&self, breaker: &str, which: fn(&Calls) -> &Vec<Planned>) -> &[Planned] {
-        self.0.get(breaker).map_or(&[], |calls| which(calls))
-    }
-
-    fn call(&self, event: &Event) {
-        let calls = match event.event {
-            OPEN => self.of(&event.breaker, |calls| &calls.on_open),
-            CLOSE => self.of(&event.breaker, |calls| &calls.on_close),
-            _ => &[],
-        };
-        calls.iter().for_each(|planned| planned.call(event));
-    }
-}
-
-impl Planned {
-    fn call(&self, event: &Event) {
-        match self.handler.kind {
-            HandlerKind::Log(level) => {
-                let (name, payload) = (&self.handler.name, payload(event, &self.options));
-                log::log!(target: TARGET, level, "handler {name}: {payload}");
-            }
-        }
-    }
-}
-
-/// What a handler is told: the event with the options it was configured with.
-fn payload(event: &Event, options: &serde_json::Value) -> String {
-    let mut payload = serde_json::to_value(event).unwrap_or_default();
-    if let Some(fields) = payload.as_object_mut() {
-        fields.insert("options".to_owned(), options.clone());
-    }
-    payload.to_string()
 }
 
 fn event(guard: &Guard, transition: Transition) -> Event {
@@ -325,7 +252,7 @@ fn rejection(guard: &Guard, refused: u64) -> Event {
     let now = clock::now();
     let state = breaker.state(now).as_str();
     Event {
-        event: "reject",
+        event: REJECT,
         breaker: name.clone(),
         route: route.clone(),
         from: state,
@@ -339,12 +266,14 @@ fn rejection(guard: &Guard, refused: u64) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use super::super::handlers::{Handlers, payload};
     use super::super::line::tests::moved;
     use super::super::view::tests::{exchange, guard, plane, reset};
     use super::*;
     use crate::breaker::circuit::{Cause, Move};
     use crate::breaker::outcome::Ending;
     use crate::breaker::{Core, Verdict};
+    use crate::config::{Call, Config, Handler, HandlerKind};
     use crate::table::sample;
 
     #[test]
@@ -380,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_breaker_finds_its_handlers_by_the_name_of_its_route() {
-        let handlers = Handlers::of_config(&fragile());
+        let handlers = Handlers::of_config(&fragile(), &Handlers::default());
         assert_eq!(handlers.of("GET /users", |calls| &calls.on_open).len(), 1);
         assert_eq!(handlers.of("GET /users", |calls| &calls.on_close).len(), 0);
         assert_eq!(handlers.of("GET /orders", |calls| &calls.on_open).len(), 0);

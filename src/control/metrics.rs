@@ -6,6 +6,7 @@
 
 use super::exposition::{Family, push_all};
 use super::gauges;
+use super::handler::Tally as HandlerTally;
 use crate::clock::Now;
 use crate::stats::{Bound, Connections, Count, Process, Retries, ServiceTally, Tally, TargetTally};
 use crate::table::Guard;
@@ -35,6 +36,8 @@ pub struct Scrape<'a> {
     pub access_dropped: u64,
     /// Notices of the cores that found the queue full.
     pub events_dropped: u64,
+    /// Every event handler by name.
+    pub handlers: Vec<(&'a str, &'a HandlerTally)>,
     /// The driver the workers run on.
     pub driver: &'a str,
     /// Which fusebox this is.
@@ -183,6 +186,22 @@ pub const METRICS: &[Metric] = &[
         "fusebox_retry_budget_exhausted_total",
         "Attempts after the first that the budget of the service did not allow.",
         |scrape, family| family.per_service(scrape, Retries::OverBudget),
+    ),
+    counter(
+        "fusebox_fallback_total",
+        "Requests that went to each service instead of being refused by a breaker.",
+        |scrape, family| family.per_service(scrape, Retries::StoodIn),
+    ),
+    counter(
+        "fusebox_handler_calls_total",
+        "Calls of each event handler by what became of them.",
+        |scrape, family| {
+            for (name, tally) in &scrape.handlers {
+                for (result, count) in tally.results() {
+                    family.sample(&[("handler", name), ("result", result)], count);
+                }
+            }
+        },
     ),
     counter(
         "fusebox_tunnels_total",
@@ -359,6 +378,7 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
+    use super::super::handler::Called;
     use super::super::view::tests::{exchange, guard, reset};
     use super::*;
     use crate::breaker::Core;
@@ -384,8 +404,10 @@ mod tests {
         exchange(&breaker, Ending::Answered(200), now);
         let guard = guard(&breaker);
         let (service, target) = (ServiceTally::new(1), TargetTally::new(1));
-        (1..=2).for_each(|slot| service.add(&core, slot - 1, slot as u64));
+        (1..=3).for_each(|slot| service.add(&core, slot - 1, slot as u64));
         (1..=4).for_each(|slot| target.add(&core, slot - 1, slot as u64));
+        let called = HandlerTally::default();
+        called.note(Called::Failed);
         let scrape = Scrape {
             process: &process,
             routes: vec![("GET /a\"b\\c\nd", &tally)],
@@ -398,6 +420,7 @@ mod tests {
             log_lines_dropped: 0,
             access_dropped: 6,
             events_dropped: 0,
+            handlers: vec![("ops", &called)],
             driver: "io_uring",
             version: "0.0.0",
             now,

@@ -12,6 +12,8 @@ mod door;
 pub mod events;
 mod exposition;
 mod gauges;
+mod handler;
+pub mod handlers;
 pub mod journal;
 mod line;
 pub mod metrics;
@@ -19,11 +21,14 @@ pub mod names;
 mod orders;
 pub mod plane;
 mod ports;
+mod program;
 pub mod reload;
 pub mod secrets;
+pub mod series;
 mod signals;
 pub mod source;
 pub mod view;
+mod webhook;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -43,7 +48,8 @@ use crate::worker::{Crew, Plan};
 
 use admin::Token;
 use door::{Door, Work};
-use events::{Event, Handlers};
+use events::Event;
+use handlers::Handlers;
 use names::Names;
 use plane::{Order, Parts, Plane};
 use ports::Ports;
@@ -125,7 +131,7 @@ async fn start_with(
     let registry = Registry::seeded(cores, seed());
     let _ = names.resolve(&config).await;
     let compiled = Compiled::new(&config, 1, &registry, &names, Tallies::default());
-    let handlers = Handlers::of_config(&config);
+    let handlers = Handlers::of_config(&config, &Handlers::default());
     registry.commit(compiled.draft);
 
     let live = Live::new(compiled.table, cores);
@@ -158,6 +164,7 @@ async fn start_with(
         handlers,
         access,
     });
+    plane.series.follow(&config);
     signals.obey(&plane);
     tokio::spawn(names::keep(Arc::clone(&plane.names), plane.orders.clone()));
     tokio::spawn(events::watch(Arc::clone(&plane), notices));

@@ -11,10 +11,12 @@ use std::task::Poll;
 
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
-use super::events::{Event, Handlers};
+use super::events::Event;
+use super::handlers::Handlers;
 use super::journal::Journal;
 use super::names::Names;
 use super::reload::Verdict;
+use super::series::Series;
 use crate::access::Writer;
 use crate::breaker::registry::Registry;
 use crate::stats::Process;
@@ -45,6 +47,8 @@ pub struct Plane {
     pub events: broadcast::Sender<Arc<Event>>,
     /// What is told of breakers beside their counts.
     pub journal: Journal,
+    /// How often breakers moved and refused, over time.
+    pub series: Series,
     /// Takes the moves that an operator's order made.
     pub report: Report,
     events_dropped: Arc<AtomicU64>,
@@ -109,6 +113,7 @@ impl Plane {
             access: parts.access,
             events: broadcast::Sender::new(EVENTS_MAX),
             journal: Journal::default(),
+            series: Series::default(),
             report: parts.report,
             events_dropped: parts.events_dropped,
             handlers: Mutex::new(Arc::new(parts.handlers)),

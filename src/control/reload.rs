@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::admin::Token;
-use super::events::Handlers;
+use super::handlers::Handlers;
 use super::names::Names;
 use super::plane::Plane;
 use super::ports::Ports;
@@ -120,7 +120,8 @@ impl Reloader {
         if config.listen != self.config.listen {
             self.listen(&config.listen).map_err(|no| no.refused(&name, &text))?;
         }
-        self.plane.set_handlers(Handlers::of_config(&config));
+        self.plane.set_handlers(Handlers::of_config(&config, &self.plane.handlers()));
+        self.plane.series.follow(&config);
         self.plane.live.publish(compiled.table);
         self.plane.registry.commit(compiled.draft);
         self.crew.refresh();

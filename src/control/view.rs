@@ -194,7 +194,7 @@ pub(super) mod tests {
 
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-    use super::super::events::Handlers;
+    use super::super::handlers::Handlers;
     use super::super::names::Names;
     use super::super::plane::{Order, Parts, Plane};
     use super::*;
@@ -224,10 +224,11 @@ pub(super) mod tests {
             orders,
             events_dropped: Arc::default(),
             report: Arc::new(|_| ()),
-            handlers: Handlers::of_config(config),
+            handlers: Handlers::of_config(config, &Handlers::default()),
             access: Writer::start(Arc::new(Rings::new(1)), Sink::open(&config.log).unwrap())
                 .unwrap(),
         });
+        plane.series.follow(config);
         (plane, receiver)
     }
 
@@ -259,6 +260,7 @@ pub(super) mod tests {
             timeout: None,
             timeout_answer: answer(),
             refusal: answer(),
+            instead: None,
             retry_after: RetryAfter::Send,
         }
     }

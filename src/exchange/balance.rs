@@ -18,7 +18,7 @@ use crate::breaker;
 use crate::clock::Now;
 use crate::config::{Balance, RetryAfter};
 use crate::http1::answer::Rendered;
-use crate::table::{BreakerIx, Endpoint, Guard, Service};
+use crate::table::{BreakerIx, Endpoint, Guard, Service, ServiceIx};
 use crate::upstream::dice::Dice;
 use crate::upstream::pool::Pool;
 
@@ -41,6 +41,8 @@ pub(super) struct Refused<'v> {
     pub(super) answer: &'v Rendered,
     /// Seconds to wait, if it is told.
     pub(super) retry_after_s: Option<NonZeroU32>,
+    /// The service that is asked instead, if there is one.
+    pub(super) instead: Option<ServiceIx>,
 }
 
 /// The URLs of a service that an exchange has tried.
@@ -143,7 +145,10 @@ impl<'v> Core<'v> {
         match soonest {
             Some((nth, endpoint)) => self.admit(endpoint, nth),
             // A service has at least one URL.
-            None => Err(Refused { answer: &self.view.table.answers.no_room, retry_after_s: None }),
+            None => {
+                let answer = &self.view.table.answers.no_room;
+                Err(Refused { answer, retry_after_s: None, instead: None })
+            }
         }
     }
 
@@ -236,7 +241,8 @@ pub(super) fn admit<'v>(
                 }),
                 RetryAfter::Omit => None,
             };
-            Err(Refused { answer: &guard.refusal, retry_after_s })
+            let instead = guard.instead;
+            Err(Refused { answer: &guard.refusal, retry_after_s, instead })
         }
     }
 }

@@ -69,7 +69,10 @@ impl<'v> Call<'v> {
             None => whole,
             guard => patience::nearer(whole, limit_of(guard, core.now)),
         };
-        let (out, front) = message.compose(core.view, service, endpoint, origin, passage)?;
+        let (out, front) = match refused {
+            None => message.compose(core.view, service, endpoint, origin, passage)?,
+            Some(_) => (Buf::sized(0), 0),
+        };
         Some(Self {
             service,
             endpoint,
@@ -84,6 +87,22 @@ impl<'v> Call<'v> {
             tried: Tried::default().with(nth),
             retried: 0,
         })
+    }
+}
+
+impl<'v> Call<'v> {
+    /// The same for a service that stands in: rare, and so not a second copy of all that.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn begin_instead(
+        core: &Core<'v>,
+        service: &'v Service,
+        whole: Option<Limit<'v>>,
+        message: &Message<'_>,
+        origin: &Origin<'_>,
+        passage: Passage,
+    ) -> Option<Self> {
+        Self::begin(core, service, whole, message, origin, passage)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::http1::head::{self, Asked, Request};
 use crate::http1::rewrite::{self, Passage, Writer};
 use crate::http1::upgrade::Upgrade;
 use crate::rt::buffer::{Buf, Fit};
-use crate::stats::{Bound, Count};
+use crate::stats::{Bound, Count, Retries};
 use crate::table::matcher::{Captures, Match};
 use crate::table::spelling;
 use crate::table::{Endpoint, Guard, Piece, Route, RouteIx, Service};
@@ -97,15 +97,8 @@ pub(super) fn choose<'v>(
     let mut captures = Captures::default();
     let ix = find(view, head, bytes, path, &mut captures)?;
     let route = view.table.route(ix);
-    if let (Framing::Exact(length), Some(max)) = (head.framing, route.body_bytes_max)
-        && length > max
-    {
-        let (answer, bound) = (&answers.content_too_large, Bound::BodyBytes);
-        let refusal = Refusal::counted(answer, Count::BadRequest, bound.key());
-        return Err(Refusal { route: Some(route), bound: Some(bound), ..refusal });
-    }
-    let (verdict, guard) = admit(means, view, route, now)?;
-    let services = view.table.services_of(route);
+    check_length(view, route, head.framing)?;
+    let Admitted { verdict, guard, services } = admit(means, view, route, now)?;
     let passage = match services {
         [only] if only.merge == Merge::Union => Passage::Relayed,
         _ => Passage::Read,
@@ -119,21 +112,40 @@ pub(super) fn choose<'v>(
         let whole = limit(service, guard, late, now);
         Call::begin(&core, service, whole, &message, &origin, passage)
     };
+    // Not inlined: a second copy of all that makes a call, for what is rare.
+    let instead = |refused: Refused<'v>| {
+        let service = view.table.service_alone(refused.instead?).first()?;
+        service.tally.add(&means.core, Retries::StoodIn as usize, 1);
+        let whole = limit(service, guard, late, now);
+        Call::begin_instead(&core, service, whole, &message, &origin, passage)
+    };
     let no_room = || Refusal { route: Some(route), ..Refusal::plain(&answers.no_room, "") };
     let mut calls = services.iter().filter_map(call);
-    let first = calls.next().ok_or_else(no_room)?;
+    let mut first = calls.next().ok_or_else(no_room)?;
+    let mut others: Vec<_> = calls.collect();
+    let turn_aside = |call: &mut Call<'v>| {
+        // What is ignored needs nobody to stand in for it.
+        if let Some(refused) = call.refused
+            && call.service.merge == Merge::Union
+            && let Some(stand_in) = instead(refused)
+        {
+            *call = stand_in;
+        }
+    };
+    turn_aside(&mut first);
+    others.iter_mut().for_each(turn_aside);
     if let (Passage::Relayed, Some(refused)) = (passage, first.refused) {
         return Err(Refusal::open(refused, route));
     }
-    let others = calls.collect();
     let method = head.method.of_bytes(bytes);
+    let mut may_move = std::iter::once(&first).chain(&others).map(|call| call.service.may_move());
     Ok(Chosen {
         route,
         verdict,
+        head: may_move.any(|may| may).then(|| head_of(head, bytes)),
         call: first,
         others,
         passage,
-        head: services.iter().any(Service::may_move).then(|| head_of(head, bytes)),
         asked: if method == b"HEAD" { Asked::Head } else { Asked::Body },
         repeat: match method {
             b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE" => Repeat::Idempotent,
@@ -186,14 +198,48 @@ fn lower<'a>(name: &[u8], lower: &'a mut [u8; 256]) -> &'a [u8] {
     place
 }
 
-/// Asks the route's breaker.
+/// A body that is announced as too long is not read.
+#[inline]
+fn check_length<'v>(view: &'v View, route: &'v Route, framing: Framing) -> Result<(), Refusal<'v>> {
+    if let (Framing::Exact(length), Some(max)) = (framing, route.body_bytes_max)
+        && length > max
+    {
+        let (answer, bound) = (&view.table.answers.content_too_large, Bound::BodyBytes);
+        let refusal = Refusal::counted(answer, Count::BadRequest, bound.key());
+        return Err(Refusal { route: Some(route), bound: Some(bound), ..refusal });
+    }
+    Ok(())
+}
+
+/// What the route's breaker let through.
+struct Admitted<'v> {
+    verdict: Verdict<'v>,
+    guard: Option<&'v Guard>,
+    /// Where it goes.
+    services: &'v [Service],
+}
+
+/// Asks the route's breaker. What it refuses goes to the service that stands in, if there is one:
+/// that teaches this breaker nothing.
+#[inline]
 fn admit<'v>(
     means: &'v Means,
     view: &'v View,
     route: &'v Route,
     now: Now,
-) -> Result<(Verdict<'v>, Option<&'v Guard>), Refusal<'v>> {
-    balance::admit(means, view, route.breaker, now).map_err(|refused| Refusal::open(refused, route))
+) -> Result<Admitted<'v>, Refusal<'v>> {
+    match balance::admit(means, view, route.breaker, now) {
+        Ok((verdict, guard)) => {
+            Ok(Admitted { verdict, guard, services: view.table.services_of(route) })
+        }
+        Err(refused) => {
+            let Some(ix) = refused.instead else { return Err(Refusal::open(refused, route)) };
+            let services = view.table.service_alone(ix);
+            services.iter().for_each(|it| it.tally.add(&means.core, Retries::StoodIn as usize, 1));
+            let verdict = Verdict { means, view, ticket: None };
+            Ok(Admitted { verdict, guard: None, services })
+        }
+    }
 }
 
 /// The nearer of the service's and the breaker's time limits.
@@ -334,7 +380,7 @@ impl<'v> Refusal<'v> {
 
     /// A breaker let nothing through.
     fn open(refused: Refused<'v>, route: &'v Route) -> Self {
-        let Refused { answer, retry_after_s } = refused;
+        let Refused { answer, retry_after_s, .. } = refused;
         let retry_after_s = retry_after_s.map(|seconds| seconds.get().into());
         Self { retry_after_s, route: Some(route), ..Self::plain(answer, "open") }
     }

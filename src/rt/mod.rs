@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 pub mod buffer;
+pub mod child;
 pub mod deadline;
 pub mod driver;
 pub mod listen;

@@ -23,7 +23,7 @@ use super::{
 use crate::breaker::Breaker;
 use crate::breaker::registry::{Draft, Registry};
 use crate::config::{
-    self, Body, BreakerConfig, Config, Fallback, HostPattern, RetryAfter, Scope, UrlTemplate,
+    self, Body, BreakerConfig, Config, Fallback, HostPattern, RetryAfter, Scope, Turn, UrlTemplate,
 };
 use crate::http1::answer::{Length, Rendered, Say};
 use crate::http1::forwarding::Telling;
@@ -138,6 +138,21 @@ struct Parts<'c, 'k, R> {
     known_breakers: BTreeMap<String, BreakerIx>,
 }
 
+/// The route that is being compiled.
+struct Of<'c> {
+    name: &'c str,
+    route: &'c config::Route,
+    first: ServiceIx,
+}
+
+impl Of<'_> {
+    /// Where its service of this name will be.
+    fn service(&self, name: &str) -> Option<ServiceIx> {
+        let nth = self.route.services.iter().position(|service| service.name == name)?;
+        Some(ServiceIx(self.first.0 + index(nth)))
+    }
+}
+
 impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
     const fn new(kept: Kept<'k>, resolve: R) -> Self {
         Self {
@@ -154,15 +169,18 @@ impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
 
     fn route(&mut self, route: &'c config::Route) -> Route {
         let name = route_name(route);
-        let breaker = route.breaker.as_ref();
-        let breaker = breaker.map(|breaker| self.breaker(name.clone(), &name, breaker));
         let first = ServiceIx(index(self.services.len()));
+        let of = Of { name: &name, route, first };
+        let breaker = route.breaker.as_ref();
+        let breaker = breaker.map(|breaker| self.breaker(name.clone(), &of, breaker));
         for service in &route.services {
-            let service = self.service(&name, service);
+            let service = self.service(&of, service);
             self.services.push(service);
         }
+        let asked = route.services.iter().filter(|service| service.turn == Turn::Always).count();
         Route {
-            services: Span { first, len: index(route.services.len()) },
+            services: Span { first, len: index(asked) },
+            stand_ins: index(route.services.len() - asked),
             breaker,
             timeouts: route.timeouts,
             body_bytes_max: route.body_bytes_max,
@@ -172,17 +190,17 @@ impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
         }
     }
 
-    fn service(&mut self, route: &str, service: &'c config::Service) -> Service {
+    fn service(&mut self, of: &Of<'_>, service: &'c config::Service) -> Service {
         let first = EndpointIx(index(self.endpoints.len()));
         for url in &service.urls {
             let breaker = service.breaker.as_ref().map(|breaker| {
-                let name = attempts_name(route, service, url, breaker.scope);
-                self.breaker(name, route, breaker)
+                let name = attempts_name(of.name, service, url, breaker.scope);
+                self.breaker(name, of, breaker)
             });
             let endpoint = self.endpoint(url, breaker);
             self.endpoints.push(endpoint);
         }
-        let name = format!("{route}#{}", service.name);
+        let name = format!("{}#{}", of.name, service.name);
         Service {
             ix: ServiceIx(index(self.services.len())),
             name: service.name.as_str().into(),
@@ -227,7 +245,7 @@ impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
         ix
     }
 
-    fn breaker(&mut self, name: String, route: &str, breaker: &BreakerConfig) -> BreakerIx {
+    fn breaker(&mut self, name: String, of: &Of<'_>, breaker: &BreakerConfig) -> BreakerIx {
         if let Some(&known) = self.known_breakers.get(&name) {
             return known;
         }
@@ -235,18 +253,22 @@ impl<'c, 'k, R: Fn(&str, u16) -> Vec<SocketAddr>> Parts<'c, 'k, R> {
         let memory = self.kept.breakers.memory(self.kept.draft, &name, &breaker.policy);
         self.breakers.push(Guard {
             name: name.as_str().into(),
-            route: route.into(),
+            route: of.name.into(),
             scope: breaker.scope,
             breaker: Breaker::new(breaker.policy.clone(), memory),
             timeout: breaker.timeout,
             timeout_answer: rendered(&breaker.timeout_answer),
             refusal: match &breaker.fallback {
-                Some(fallback) => stand_in(fallback),
-                None => rendered(&breaker.refusal),
+                Some(Fallback::Answer { answer, headers }) => stand_in(answer, headers),
+                Some(Fallback::Service(_)) | None => rendered(&breaker.refusal),
+            },
+            instead: match &breaker.fallback {
+                Some(Fallback::Service(name)) => of.service(name),
+                Some(Fallback::Answer { .. }) | None => None,
             },
             retry_after: match &breaker.fallback {
                 // An answer that is as good as any has nothing to retry.
-                Some(fallback) if fallback.answer.status < 400 => RetryAfter::Omit,
+                Some(Fallback::Answer { answer, .. }) if answer.status < 400 => RetryAfter::Omit,
                 _ => breaker.retry_after,
             },
         });
@@ -288,8 +310,7 @@ const fn say(body: &Body) -> Say<'_> {
 }
 
 /// What is sent instead of a refusal, of the type it names itself or else of its body's.
-fn stand_in(fallback: &Fallback) -> Rendered {
-    let Fallback { answer, headers } = fallback;
+fn stand_in(answer: &config::Answer, headers: &[(String, String)]) -> Rendered {
     let lines: String =
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     if headers.iter().any(|(name, _)| name == "content-type") {

@@ -86,11 +86,24 @@ impl Table {
         &self.routes[ix.at()]
     }
 
-    /// A route's services, in the document's order.
+    /// The services that every request of a route goes to, in the document's order.
     #[must_use]
     pub fn services_of(&self, route: &Route) -> &[Service] {
         let first = route.services.first.at();
         &self.services[first..first + route.services.len as usize]
+    }
+
+    /// A route's services, those that stand in for others last.
+    #[must_use]
+    pub fn all_services_of(&self, route: &Route) -> &[Service] {
+        let first = route.services.first.at();
+        &self.services[first..first + (route.services.len + route.stand_ins) as usize]
+    }
+
+    /// The service at `ix`, as if it were the only one of its route.
+    #[must_use]
+    pub fn service_alone(&self, ix: ServiceIx) -> &[Service] {
+        std::slice::from_ref(&self.services[ix.at()])
     }
 
     /// A service's URLs, in the document's order: at least one.
@@ -125,8 +138,10 @@ impl Table {
 pub struct Route {
     /// Its stable name: `GET /users`, with a host `api.example.com GET /users`.
     pub name: Box<str>,
-    /// Its services: first and count.
+    /// The services that every request goes to: first and count.
     pub services: Span<ServiceIx>,
+    /// How many services behind those are asked instead of what a breaker refuses.
+    pub stand_ins: u32,
     /// Its breaker of scope route, if it has one.
     pub breaker: Option<BreakerIx>,
     /// Its timeouts.
@@ -237,6 +252,8 @@ pub struct Guard {
     pub timeout_answer: Rendered,
     /// Sent to refused requests.
     pub refusal: Rendered,
+    /// The service that is asked instead of refusing, if there is one.
+    pub instead: Option<ServiceIx>,
     /// Whether refusals carry `Retry-After`.
     pub retry_after: RetryAfter,
 }

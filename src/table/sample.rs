@@ -15,8 +15,8 @@ use crate::breaker::registry::{Draft, Registry};
 use crate::config::{
     Access, Answer, Balance, Body, BreakerConfig, Config, Driver, Emit, Forwarded, HostHeader,
     HostPattern, Http, Limits, LineFormat, Log, Merge, PathPattern, PathRules, Piece, Retry,
-    RetryAfter, Route, RouteTimeouts, Scope, Segment, Service, TemplateQuery, Timeouts,
-    TrailingSlash, UrlTemplate, Workers,
+    RetryAfter, Route, RouteTimeouts, Scope, Segment, Service, Stats, TemplateQuery, Timeouts,
+    TrailingSlash, Turn, UrlTemplate, Workers,
 };
 use crate::stats::Tallies;
 
@@ -114,6 +114,7 @@ pub(crate) fn service(name: &str, host: &str, port: u16) -> Service {
         timeout: None,
         merge: Merge::Union,
         host_header: HostHeader::Target,
+        turn: Turn::Always,
     }
 }
 
@@ -157,5 +158,6 @@ fn breaker(policy: Policy, timeout: Option<Duration>, refusal: Answer) -> Breake
         on_open: Vec::new(),
         on_close: Vec::new(),
         on_rejected: Vec::new(),
+        stats: Some(Stats::default()),
     }
 }

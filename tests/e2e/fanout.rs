@@ -69,3 +69,20 @@ fn the_first_error_in_the_order_of_the_document_is_the_answer() {
     assert_eq!((failed.status, failed.text()), (404, "no messages"));
     assert_eq!(failed.header("content-type"), Some("text/plain"));
 }
+
+#[test]
+fn an_open_breaker_of_one_service_stands_for_a_503_of_that_service() {
+    let (first, second) = (users(), Origin::start(|_, _| Reply::text(500, "no")));
+    let breaker = r#", "circuitBreaker": { "maxFailures": 1, "rejectMessage": "not now" }"#;
+    let proxy = Proxy::start(&both(&first, &second, breaker));
+    assert_eq!(proxy.get("/users").text(), "no");
+    let refused = proxy.get("/users");
+    assert_eq!((refused.status, refused.json()), (503, json!({ "error": "not now" })));
+    assert_eq!((first.count(), second.count()), (2, 1), "only the other one is asked");
+
+    let ignored = Proxy::start(&both(&first, &second, &format!(r#"{breaker}, "merge": false"#)));
+    for _ in 0..3 {
+        assert_eq!(ignored.get("/users").status, 200);
+    }
+    assert_eq!(second.count(), 2, "it was asked once more, before its breaker opened");
+}

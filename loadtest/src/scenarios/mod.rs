@@ -23,6 +23,7 @@ scenarios! {
     idle,
     breaker,
     half_open_herd,
+    refusals,
     slow_clients,
     reload,
     soak,

@@ -207,6 +207,6 @@ pub struct Fallback {
     pub body: Option<Box<RawValue>>,
     /// Its headers.
     pub headers: Option<Entries<String>>,
-    /// The service that answers instead.
+    /// Or the service of the same route that answers instead; it is asked only then.
     pub service: Option<String>,
 }

@@ -60,11 +60,12 @@ pub struct Handler {
     pub kind: Option<HandlerType>,
     /// log: the level of its lines. Default: "warn".
     pub level: Option<Level>,
-    /// webhook: where to POST.
+    /// webhook: where to POST, an http: URL.
     pub url: Option<String>,
-    /// webhook: time limit of one attempt. Default: "2s".
+    /// webhook: time limit of one attempt; exec: how long it may run. Default: "2s"; exec: "10s".
     pub timeout: Option<Span>,
     /// webhook: attempts after the first. Default: 3.
+    #[schemars(extend("maximum" = 10))]
     pub retries: Option<Count>,
     /// exec: program and arguments.
     pub command: Option<Vec<String>>,
