@@ -30,7 +30,7 @@ fn sick_once() -> Origin {
 }
 
 fn webhook(receiver: &Origin) -> Value {
-    json!({ "type": "webhook", "url": receiver.url("/hook?key=1"), "timeout": "1s" })
+    json!({ "type": "webhook", "url": receiver.url("/hook?key=1"), "timeout": "10s" })
 }
 
 fn called(proxy: &Proxy, handler: &str, result: &str) -> u64 {
@@ -208,13 +208,13 @@ fn a_program_that_does_not_end_is_killed_with_all_it_has_started() {
     let script = "sleep 300 & echo $! >>$1; echo $$ >>$1; sleep 300";
     let command = json!(["/bin/sh", "-c", script, "sh", file.to_str().unwrap()]);
     let origin = Origin::start(|_, _| Reply::text(500, "no"));
-    let handlers = json!({ "script": { "type": "exec", "command": command, "timeout": "500ms" } });
+    let handlers = json!({ "script": { "type": "exec", "command": command, "timeout": "3s" } });
     let document = watched(&origin, handlers, &["script"]);
     let document =
         with(document, "/http/routes/~1guarded/GET/circuitBreaker/resetTimeout", json!("1m"));
     let proxy = Proxy::start(&document);
     assert_eq!(proxy.get("/guarded").status, 500);
-    proxy.lines().await_line("handler script failed: it was killed after 500ms");
+    proxy.lines().await_line("handler script failed: it was killed after 3s");
     let children = std::fs::read_to_string(&file).unwrap();
     let children: Vec<u32> = children.lines().map(|line| line.parse().unwrap()).collect();
     assert_eq!(children.len(), 2);

@@ -251,9 +251,9 @@ pub enum AccessFormat {
 pub struct Stats {
     /// Width and span of a series.
     pub granularity: Option<Granularity>,
-    /// First part of every series' key. Default: "stats".
+    /// What the names of sums of breakers begin with. Default: "stats".
     pub prefix: Option<String>,
-    /// What a series is about. Default: "path".
+    /// Which breakers are summed under one name. Default: "path".
     pub request_mapper: Option<RequestMapper>,
 }
 
@@ -268,15 +268,15 @@ pub struct Granularity {
     pub ttl: Option<Span>,
 }
 
-/// What a series is about.
+/// Which breakers are summed under one name.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub enum RequestMapper {
-    /// A path.
+    /// Those of one path.
     Path,
-    /// A method and a path.
+    /// Those of one method and path.
     Operation,
-    /// Everything.
+    /// All.
     Total,
 }
