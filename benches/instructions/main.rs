@@ -133,7 +133,7 @@ fn row(line: &str) -> Option<(&str, u64)> {
 
 fn record(counted: &[(&str, u64)]) -> String {
     let mut text = String::from(
-        "# Instructions of our own code for each, as `cargo bench --bench instructions` counts them.\n\
+        "# Instructions of our own code for each, as `cargo count` counts them.\n\
          # Raised in a commit of its own, with the reason.\n",
     );
     for (name, count) in counted {
