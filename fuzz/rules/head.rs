@@ -24,6 +24,7 @@ fn check_request(bytes: &[u8]) {
     let whole = request(bytes);
     let grown = cuts(bytes).map(|end| request(&bytes[..end])).find(|read| *read_on(read) != Ok(()));
     assert!(same(&grown.unwrap_or(Ok(None)), &whole), "whole {whole:?}, in parts {grown:?}");
+    line_before(bytes, &whole);
     let Ok(Some(head)) = whole else { return };
     let skipped = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let read = reader::head(&bytes[skipped..]).expect("what is accepted is plain");
@@ -50,6 +51,24 @@ fn check_request(bytes: &[u8]) {
         fields
     };
     same_fields(&fields, &read, bytes);
+}
+
+/// An empty line before a request changes nothing: with one, another reader looks at it.
+fn line_before(bytes: &[u8], whole: &Outcome) {
+    if bytes.len() + 2 >= BOUNDS.bytes || matches!(bytes, [b'\r' | b'\n', ..]) {
+        return;
+    }
+    let later = [b"\r\n", bytes].concat();
+    let told = |bytes: &[u8], read: &Outcome, skipped: usize| match read {
+        Ok(Some(head)) => {
+            let Request { len, method, path, query, host, .. } = *head;
+            let parts = [method, path, query, host].map(|span| span.of_bytes(bytes).to_vec());
+            let flags = (head.version, head.framing, head.persist, head.expect, head.prefer);
+            format!("{:?} {parts:?} {flags:?} {:?}", len - skipped, head.upgrade)
+        }
+        other => format!("{other:?}"),
+    };
+    assert_eq!(told(bytes, whole, 0), told(&later, &request(&later), 2), "behind an empty line");
 }
 
 fn check_response(bytes: &[u8], asked: Asked) {

@@ -50,17 +50,37 @@ impl MemoryWatch {
 }
 
 impl Looks {
+    /// Looks that were made at moments of one's own.
+    pub(crate) const fn of(bytes: Vec<u64>) -> Self {
+        Self(bytes)
+    }
+
     /// The last.
     pub(crate) fn last(&self) -> u64 {
         self.0.last().copied().unwrap_or(0)
     }
 
-    /// Percent by which the last is more than the one in the middle: by then everything that is
-    /// kept has been taken once.
+    /// Bytes by which it grows over the whole time, by its trend: the median of the slopes between
+    /// any two looks (Theil 1950, Sen 1968), without the first third, in which everything that is
+    /// kept is taken once. A buffer more or a list that doubles is a step and no trend; what is lost
+    /// with every turn shows however little it is, where a comparison of two looks shows only what
+    /// stands out among them.
     #[expect(clippy::cast_precision_loss, reason = "numbers for people")]
-    pub(crate) fn growth(&self) -> f64 {
-        let middle = self.0.get(self.0.len() / 2).copied().unwrap_or(0).max(1);
-        (self.last() as f64 / middle as f64 - 1.0) * 100.0
+    pub(crate) fn trend(&self) -> f64 {
+        let settled = self.0.get(self.0.len() / 3..).unwrap_or_default();
+        let places = (0_u32..).zip(settled);
+        let mut slopes: Vec<f64> = places
+            .clone()
+            .flat_map(|(at, bytes)| {
+                let later = places.clone().skip_while(move |(other, _)| *other <= at);
+                later.map(move |(other, more)| {
+                    (*more as f64 - *bytes as f64) / f64::from(other - at)
+                })
+            })
+            .collect();
+        slopes.sort_by(f64::total_cmp);
+        let middle = slopes.get(slopes.len() / 2).copied().unwrap_or(0.0);
+        middle * self.0.len() as f64
     }
 
     /// Some of them, evenly chosen, for a report.
@@ -79,11 +99,39 @@ impl Looks {
 mod tests {
     use super::*;
 
+    /// What a process of 8 MiB shows that takes buffers and gives them back, at `count` looks.
+    fn looks(count: u64, kept: impl Fn(u64) -> u64) -> Looks {
+        let warm = |nth: u64| 2_000_000 * nth.min(count / 5) / (count / 5);
+        let buffers = |nth: u64| ((nth * 2_654_435_761) >> 7) % 5 * 4096;
+        let look = |nth| (6_000_000 + warm(nth) + buffers(nth) + kept(nth)) / 4096 * 4096;
+        Looks((0..count).map(look).collect())
+    }
+
     #[test]
-    fn growth_is_that_of_the_second_half() {
+    fn what_is_lost_each_time_is_a_trend_however_little_it_is() {
+        for bytes in [100, 1000] {
+            // Eight reloads from look to look.
+            let trend = looks(125, |nth| nth * 8 * bytes).trend() / 1000.0;
+            let lost = f64::from(u32::try_from(bytes).unwrap());
+            assert!((trend / lost - 1.0).abs() < 0.25, "{bytes}: {trend}");
+        }
+    }
+
+    #[test]
+    fn steps_and_swings_are_no_trend() {
+        let step = |at: u64, size: u64| move |nth: u64| if nth < at { 0 } else { size };
+        for (at, size) in [(0, 0), (50, 132_000), (80, 1_000_000), (110, 132_000), (124, 4_000_000)]
+        {
+            let trend = looks(125, step(at, size)).trend();
+            assert!(trend.abs() < 20_000.0, "a step of {size} at {at}: {trend}");
+        }
+        assert_eq!(Looks(Vec::new()).trend(), 0.0);
+    }
+
+    #[test]
+    fn a_table_is_short() {
         let looks = Looks(vec![10, 50, 100, 102, 104]);
-        assert_eq!((looks.last(), looks.growth().round()), (104, 4.0));
-        assert_eq!(looks.table().rows.len(), 5);
+        assert_eq!((looks.last(), looks.table().rows.len()), (104, 5));
         assert_eq!(Looks(vec![1; 100]).table().rows.len(), 12);
         assert_eq!(Looks(Vec::new()).table().rows.len(), 0);
     }

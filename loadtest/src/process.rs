@@ -86,8 +86,15 @@ impl Process {
 
     /// Processor time that it and its children have used, all threads.
     pub(crate) fn cpu(&self) -> Duration {
-        let ticks: u64 = family(self.pid()).into_iter().map(ticks).sum();
-        Duration::from_secs(ticks) / u32::try_from(clock_ticks_per_second()).unwrap_or(100)
+        self.used().iter().sum()
+    }
+
+    /// The same by who ran: their own code, and the kernel for them.
+    pub(crate) fn used(&self) -> [Duration; 2] {
+        let all = family(self.pid()).into_iter().map(ticks);
+        let ticks = all.fold([0, 0], |[user, system], [u, s]| [user + u, system + s]);
+        let each = u32::try_from(clock_ticks_per_second()).unwrap_or(100);
+        ticks.map(|ticks| Duration::from_secs(ticks) / each)
     }
 
     /// Memory that it and its children have.
@@ -179,11 +186,12 @@ fn family(pid: u32) -> Vec<u32> {
 }
 
 /// User and system time of a process, all its threads.
-fn ticks(pid: u32) -> u64 {
+fn ticks(pid: u32) -> [u64; 2] {
     let text = read(&format!("/proc/{pid}/stat"));
     // The name, in parentheses, may hold anything; time is the 14th and 15th field.
     let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+    let mut fields = rest.split_whitespace().skip(11).map(|field| field.parse().unwrap_or(0));
+    [0, 1].map(|_| fields.next().unwrap_or(0))
 }
 
 fn kibibytes(text: &str, names: &[&str]) -> u64 {

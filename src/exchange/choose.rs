@@ -120,9 +120,10 @@ pub(super) fn choose<'v>(
         Call::begin_instead(&core, service, whole, &message, &origin, passage)
     };
     let no_room = || Refusal { route: Some(route), ..Refusal::plain(&answers.no_room, "") };
-    let mut calls = services.iter().filter_map(call);
-    let mut first = calls.next().ok_or_else(no_room)?;
-    let mut others: Vec<_> = calls.collect();
+    // The first by itself, and not out of an iterator: a call is made where it stays.
+    let Some((first, others)) = services.split_first() else { return Err(no_room()) };
+    let Some(mut first) = call(first) else { return Err(no_room()) };
+    let mut others: Vec<_> = others.iter().filter_map(call).collect();
     let turn_aside = |call: &mut Call<'v>| {
         // What is ignored needs nobody to stand in for it.
         if let Some(refused) = call.refused
@@ -162,13 +163,13 @@ fn find<'v>(
     path: &[u8],
     captures: &mut Captures,
 ) -> Result<RouteIx, Refusal<'v>> {
-    let host = name_of(head.host.of_bytes(bytes));
     let method = head.method.of_bytes(bytes);
-    let answers = &view.table.answers;
+    let (answers, matcher) = (&view.table.answers, &view.table.matcher);
+    let host = if matcher.knows_hosts() { name_of(head.host.of_bytes(bytes)) } else { &[] };
     let found = if host.iter().any(u8::is_ascii_uppercase) {
-        view.table.matcher.find(lower(host, &mut [0; 256]), path, method, captures)
+        matcher.find(lower(host, &mut [0; 256]), path, method, captures)
     } else {
-        view.table.matcher.find(host, path, method, captures)
+        matcher.find(host, path, method, captures)
     };
     match found {
         Match::Route(ix) => Ok(ix),

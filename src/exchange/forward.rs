@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 use std::cell::Cell;
+use std::pin::pin;
 
 use futures_util::future::join;
 
@@ -57,7 +58,11 @@ pub(super) async fn forward<'v>(
     let again = Again { means, view, route, repeat, client: client.stream(), account };
     let mut fresh = Fresh::No;
     loop {
-        let leased = match lease(means, route, &chosen.call, now, fresh).await {
+        let leased = match parked(means, route, &chosen.call, now, fresh) {
+            Some(leased) => Ok(leased),
+            None => dial(means, route, &chosen.call).await,
+        };
+        let leased = match leased {
             Ok(leased) => leased,
             Err(fault) if again.after(&mut chosen.call, &chosen.verdict, fault, Sent::Nothing) => {
                 out = again.readdressed(&mut chosen.call, out, chosen.head.as_ref())?;
@@ -73,7 +78,7 @@ pub(super) async fn forward<'v>(
             patience.arm(stream, asked(account, from, now));
             // A peer that closes while it is written to may have answered before: reading tells.
             let sent;
-            (sent, out) = stream.write(out).await;
+            (sent, out) = pin!(stream.write(out)).await;
             if whole && sent.is_ok() {
                 request.set(Progress::Whole);
             }
@@ -82,7 +87,7 @@ pub(super) async fn forward<'v>(
         let (client, request, again) = (&client, &request, &again);
         let exchange = Exchange { means, view, client, patience, request, offered, again, account };
         let relayed = if whole {
-            exchange.response(*manner, Line::Own(leased), chosen).await
+            pin!(exchange.response(*manner, Line::Own(leased), chosen)).await
         } else {
             let relayed = exchange.both_ways(*manner, &leased, chosen, &mut upload).await;
             if let (Ok(Some(Done { rest: Rest::Clean, at, .. })), Progress::Whole) =
@@ -161,14 +166,17 @@ pub(super) async fn lease(
     now: Now,
     fresh: Fresh,
 ) -> Result<Leased, Fault> {
-    let dialling = means.dialling(route.timeouts.connect);
-    let parked = match fresh {
-        Fresh::No => upstream::reuse(call.pool, now, &dialling),
-        Fresh::Yes => None,
-    };
-    match parked {
+    match parked(means, route, call, now, fresh) {
         Some(leased) => Ok(leased),
         None => dial(means, route, call).await,
+    }
+}
+
+/// A parked connection, if there is one and one does.
+fn parked(means: &Means, route: &Route, call: &Call<'_>, now: Now, fresh: Fresh) -> Option<Leased> {
+    match fresh {
+        Fresh::No => upstream::reuse(call.pool, now, &means.dialling(route.timeouts.connect)),
+        Fresh::Yes => None,
     }
 }
 
@@ -261,8 +269,10 @@ impl<'v> Exchange<'_, 'v> {
         let telling = &self.view.table.forwarding.telling;
         let audience = Some(Audience { client: self.client, version: manner.version, telling });
         let (means, view, patience) = (self.means, self.view, &self.patience);
+        // Pinned where it is made: awaited as a value, all the room it will need is moved first.
+        let offered = self.offered;
         let received =
-            receive::head(means, view, stream, asked, self.offered, patience, audience).await?;
+            pin!(receive::head(means, view, stream, asked, offered, patience, audience)).await?;
         self.account.answered.set(received.at);
         let status = received.head.status;
         if status == 101 {
@@ -287,7 +297,7 @@ impl<'v> Exchange<'_, 'v> {
             request: self.request,
             account: self.account,
         };
-        relay.run(received).await.map(Some)
+        pin!(relay.run(received)).await.map(Some)
     }
 
     /// The exchange ends here, well, and its connections go on as a tunnel.

@@ -28,6 +28,8 @@ pub mod tunnel;
 mod upload;
 mod waiting;
 
+use std::pin::pin;
+
 use crate::clock::{self, Now};
 use crate::http1::answer::{Rendered, Send};
 use crate::http1::head;
@@ -83,8 +85,8 @@ pub async fn run(client: &mut Client, means: &Means, now: Now) -> Option<Next> {
     }
     let named = account::Named::of(&head);
     let next = match &mut chosen {
-        Ok(chosen) => exchange(client, &account, means, &view, chosen, head.expect).await,
-        Err(refusal) => refuse(client, &account, means, &view, refusal).await,
+        Ok(chosen) => pin!(exchange(client, &account, means, &view, chosen, head.expect)).await,
+        Err(refusal) => pin!(refuse(client, &account, means, &view, refusal)).await,
     };
     if account.is_wanted(view.table.access) {
         account::tell(client, &account, means, &view, &named, &chosen);
@@ -164,7 +166,7 @@ async fn exchange<'v>(
     expect: Expect,
 ) -> Next {
     let outcome = if chosen.passage == Passage::Relayed {
-        forward::forward(client, account, means, view, chosen, expect).await
+        pin!(forward::forward(client, account, means, view, chosen, expect)).await
     } else {
         // Boxed: a fan-out is rare, and its state would make every connection larger.
         Box::pin(fanout::fan_out(client, account, means, view, chosen, expect)).await

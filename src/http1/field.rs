@@ -113,30 +113,52 @@ impl Fields {
         bytes: &[u8],
         len: usize,
     ) -> Result<(), Fault> {
-        self.list.clear();
-        (self.first, self.twice) = ([None; Kind::COUNT], 0);
-        (self.persist, self.nominates) = (None, false);
-        self.end = len.saturating_sub(2);
+        self.begin();
+        self.end_at(len.saturating_sub(2));
         for (name, value) in lines {
-            if name.len() > NAME_MAX {
-                return Err(Fault);
-            }
-            let kind = kind(name)?;
-            if kind == Kind::Connection {
-                self.hear(value);
-            }
             let (name, value) = (Span::of(name, bytes), Span::of(value, bytes));
             if !line_ends_before(name.start(), bytes) {
                 return Err(Fault);
             }
-            self.list.push(Field { name, value, kind });
-            if let Some(first) = self.first.get_mut(kind as usize) {
-                self.twice |= u16::from(first.is_some()) << (kind as u16);
-                first.get_or_insert(value);
-            }
+            self.add(name, value, bytes)?;
         }
         let blank = bytes.get(self.end..len) == Some(b"\r\n");
         if blank && line_ends_before(self.end, bytes) { Ok(()) } else { Err(Fault) }
+    }
+
+    /// Forgets the last head.
+    #[inline]
+    pub(super) fn begin(&mut self) {
+        self.list.clear();
+        (self.first, self.twice) = ([None; Kind::COUNT], 0);
+        (self.persist, self.nominates) = (None, false);
+    }
+
+    /// The blank line stands at `end`.
+    #[inline]
+    pub(super) const fn end_at(&mut self, end: usize) {
+        self.end = end;
+    }
+
+    /// Takes over one field.
+    #[inline]
+    pub(super) fn add(&mut self, name: Span, value: Span, bytes: &[u8]) -> Result<(), Fault> {
+        let text = name.of_bytes(bytes);
+        if text.len() > NAME_MAX {
+            return Err(Fault);
+        }
+        let kind = kind(text)?;
+        if kind == Kind::Connection {
+            self.hear(value.of_bytes(bytes));
+        }
+        self.list.push(Field { name, value, kind });
+        if kind != Kind::EndToEnd
+            && let Some(first) = self.first.get_mut(kind as usize)
+        {
+            self.twice |= u16::from(first.is_some()) << (kind as u16);
+            first.get_or_insert(value);
+        }
+        Ok(())
     }
 
     /// The length that has to be written anew, because it was not written in its plainest form
@@ -339,20 +361,34 @@ pub(super) fn kind(name: &[u8]) -> Result<Kind, Fault> {
 }
 
 /// Whether `text`, which holds no control bytes, is `word`, one of lower-case letters, digits and
-/// dashes. Those differ from their capitals in one bit, and eight bytes are compared at a time: a
+/// dashes. Those differ from their capitals in one bit, and many bytes are compared at a time: a
 /// loop over bytes costs several times that, and most heads have a dozen names.
 #[inline]
 fn is(text: &[u8], word: &[u8]) -> bool {
-    let same = |a: &[u8; 8], b: &[u8; 8]| {
-        u64::from_ne_bytes(*a) | u64::from_ne_bytes([0x20; 8]) == u64::from_ne_bytes(*b)
-    };
-    match (text.first_chunk(), text.last_chunk(), word.first_chunk(), word.last_chunk()) {
-        // The two words overlap.
-        (Some(a), Some(b), Some(c), Some(d)) if text.len() == word.len() && text.len() <= 16 => {
-            same(a, c) && same(b, d)
-        }
+    // The two halves overlap.
+    match word.len() {
+        8..=16 => text.len() == word.len() && halves(text, word) == Some(true),
+        4..=7 => text.len() == word.len() && quarters(text, word) == Some(true),
         _ => text.eq_ignore_ascii_case(word),
     }
+}
+
+/// Whether the first eight bytes of both are the same, and the last eight.
+#[inline]
+fn halves(text: &[u8], word: &[u8]) -> Option<bool> {
+    let lower = |eight: &[u8; 8]| u64::from_ne_bytes(*eight) | u64::from_ne_bytes([0x20; 8]);
+    let (first, last) = (text.first_chunk()?, text.last_chunk()?);
+    let (start, end) = (word.first_chunk()?, word.last_chunk()?);
+    Some(lower(first) == u64::from_ne_bytes(*start) && lower(last) == u64::from_ne_bytes(*end))
+}
+
+/// As [`halves`], of four bytes each.
+#[inline]
+fn quarters(text: &[u8], word: &[u8]) -> Option<bool> {
+    let lower = |four: &[u8; 4]| u32::from_ne_bytes(*four) | u32::from_ne_bytes([0x20; 4]);
+    let (first, last) = (text.first_chunk()?, text.last_chunk()?);
+    let (start, end) = (word.first_chunk()?, word.last_chunk()?);
+    Some(lower(first) == u32::from_ne_bytes(*start) && lower(last) == u32::from_ne_bytes(*end))
 }
 
 /// Whether a name is one of [`FORWARDED`], or the twin of one.

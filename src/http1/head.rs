@@ -2,18 +2,17 @@
 //!
 //! Enters: the bytes received so far. Leaves: a [`Request`] or a [`Response`] whose parts are
 //! offsets into those bytes, with the fields in a [`Fields`] list that is used again for the next
-//! head; or the fault that refuses it. httparse cuts the head into tokens; the rules that make it
-//! safe to forward (RFC 9112 §2.2, §3.2, §5.1, §6) are held here. Owns nothing of the message.
+//! head; or the fault that refuses it. `ordinary` or `tokens` cuts the head; the rules that make it
+//! safe to forward (RFC 9112 §2.2, §3.2, §5.1, §6) are held there and here. Owns nothing of the
+//! message.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
-use std::mem::MaybeUninit;
-
 use super::answer::Prefer;
-use super::field::{self, Fields, Kind};
+use super::field::{Fields, Kind};
 use super::framing::Framing;
 use super::upgrade::{self, Upgrade};
-use super::{length, target};
+use super::{length, ordinary, target, tokens};
 
 /// A part of a head: offsets into its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,9 +170,24 @@ pub enum ResponseFault {
     TooManyFields,
 }
 
-/// The most empty lines before a request line that are passed over (RFC 9112 §2.2 says "at least
-/// one").
-const LEADING_LINES: usize = 2;
+/// A request's head, cut: its fields are in the list beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RequestLine {
+    /// Bytes of the head, leading line ends included.
+    pub(super) len: usize,
+    pub(super) method: Span,
+    pub(super) target: Span,
+    pub(super) version: Version,
+}
+
+/// A response's head, cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StatusLine {
+    /// Bytes of the head.
+    pub(super) len: usize,
+    pub(super) status: u16,
+    pub(super) version: Version,
+}
 
 /// Reads a request's head. `Ok(None)`: it is not whole yet.
 pub fn request(
@@ -181,46 +195,15 @@ pub fn request(
     bounds: &Bounds,
     fields: &mut Fields,
 ) -> Result<Option<Request>, RequestFault> {
-    let skipped = leading_lines(bytes)?;
-    let rest = bytes.get(skipped..).unwrap_or_default();
-    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-    let mut parsed = httparse::Request::new(&mut []);
-    let status = parsed.parse_with_uninit_headers(rest, &mut slots);
-    let len = match status {
-        Ok(httparse::Status::Complete(len)) if skipped + len <= bounds.bytes => skipped + len,
-        Ok(httparse::Status::Partial) if bytes.len() < bounds.bytes => {
-            return if has_bare_line_end(rest) { Err(RequestFault::Malformed) } else { Ok(None) };
-        }
-        Ok(_) if memchr::memchr(b'\n', rest).is_none() => return Err(RequestFault::UriTooLong),
-        Ok(_) => return Err(RequestFault::HeadTooLarge),
-        Err(httparse::Error::TooManyHeaders) => return Err(RequestFault::TooManyFields),
-        Err(httparse::Error::Version) if bytes.len() < bounds.bytes => {
-            return version_fault(rest).map_or(Ok(None), Err);
-        }
-        Err(_) => return Err(RequestFault::Malformed),
+    let cut = match ordinary::request(bytes, bounds, fields) {
+        Some(cut) => cut,
+        None => match tokens::request(bytes, bounds, fields)? {
+            Some(cut) => cut,
+            None => return Ok(None),
+        },
     };
-    if parsed.headers.len() > bounds.fields {
-        return Err(RequestFault::TooManyFields);
-    }
-    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version)
-    else {
-        return Err(RequestFault::Malformed);
-    };
-    if target.len() > bounds.target {
-        return Err(RequestFault::UriTooLong);
-    }
-    if method == "CONNECT" {
-        return Err(RequestFault::Connect);
-    }
-    let method = Span::of(method.as_bytes(), bytes);
-    fields.read(lines(parsed.headers), bytes, len).map_err(|fault| match fault {
-        field::Fault if parsed.headers.iter().any(|field| field.name.len() > field::NAME_MAX) => {
-            RequestFault::HeadTooLarge
-        }
-        field::Fault => RequestFault::Malformed,
-    })?;
-    let version = if version == 0 { Version::Http10 } else { Version::Http11 };
-    let target = target::parts(Span::of(target.as_bytes(), bytes), method, bytes)?;
+    let RequestLine { len, method, target, version } = cut;
+    let target = target::parts(target, method, bytes)?;
     let framing = length::of_request(version, fields, bytes)?;
     Ok(Some(Request {
         len,
@@ -245,34 +228,17 @@ pub fn response(
     asked: Asked,
     fields: &mut Fields,
 ) -> Result<Option<Response>, ResponseFault> {
-    // httparse passes over empty lines; a client would be sent them.
-    if !bytes.iter().zip(b"HTTP/1.").all(|(is, ought)| is == ought) {
-        return Err(ResponseFault::Malformed);
-    }
-    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-    let mut parsed = httparse::Response::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    let outcome = config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut slots);
-    let len = match outcome {
-        Ok(httparse::Status::Complete(len)) if len <= bounds.bytes => len,
-        Ok(httparse::Status::Partial) if bytes.len() < bounds.bytes => return Ok(None),
-        Ok(_) => return Err(ResponseFault::HeadTooLarge),
-        Err(httparse::Error::TooManyHeaders) => return Err(ResponseFault::TooManyFields),
-        Err(_) => return Err(ResponseFault::Malformed),
+    let cut = match ordinary::response(bytes, bounds, fields) {
+        Some(cut) => cut,
+        None => match tokens::response(bytes, bounds, fields)? {
+            Some(cut) => cut,
+            None => return Ok(None),
+        },
     };
-    let (Some(status), Some(version)) = (parsed.code, parsed.version) else {
-        return Err(ResponseFault::Malformed);
-    };
-    if parsed.headers.len() > bounds.fields {
-        return Err(ResponseFault::TooManyFields);
-    }
+    let StatusLine { len, status, version } = cut;
     if !(100..600).contains(&status) {
         return Err(ResponseFault::Malformed);
     }
-    fields
-        .read(lines(parsed.headers), bytes, len)
-        .map_err(|field::Fault| ResponseFault::Malformed)?;
-    let version = if version == 0 { Version::Http10 } else { Version::Http11 };
     let framing = length::of_response(version, status, asked, fields, bytes)?;
     let persist = match framing {
         Framing::UntilClose => Persist::Close,
@@ -313,49 +279,6 @@ pub const fn is_token(byte: u8) -> bool {
                 | b'|'
                 | b'~'
         )
-}
-
-/// Names and values, as they lie in the head.
-fn lines<'a, 'b: 'a>(
-    headers: &'a [httparse::Header<'b>],
-) -> impl Iterator<Item = (&'b [u8], &'b [u8])> {
-    headers.iter().map(|header| (header.name.as_bytes(), header.value))
-}
-
-fn leading_lines(bytes: &[u8]) -> Result<usize, RequestFault> {
-    let mut skipped = 0;
-    while let Some(b'\r' | b'\n') = bytes.get(skipped) {
-        match bytes.get(skipped..skipped + 2) {
-            Some(b"\r\n") if skipped < LEADING_LINES * 2 => skipped += 2,
-            None if bytes.get(skipped) == Some(&b'\r') => return Ok(skipped),
-            _ => return Err(RequestFault::Malformed),
-        }
-    }
-    Ok(skipped)
-}
-
-/// Whether a line of an unfinished head ends in LF alone: then waiting for the rest is no use.
-fn has_bare_line_end(bytes: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', bytes)
-        .any(|at| at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'\r'))
-}
-
-/// A request line whose version is not ours: one that is well formed, or no request line at all.
-/// One that has not all arrived is waited for, so that the answer does not depend on how it was
-/// sent.
-fn version_fault(bytes: &[u8]) -> Option<RequestFault> {
-    let end = memchr::memchr(b'\n', bytes)?;
-    let line = bytes.get(..end).unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let mut words = line.split(|&byte| byte == b' ').skip(2);
-    Some(match (words.next(), words.next()) {
-        (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            RequestFault::UnknownVersion
-        }
-        _ => RequestFault::Malformed,
-    })
 }
 
 /// RFC 9110 §10.1.1; an HTTP/1.0 client cannot expect anything, and where no content follows there

@@ -7,12 +7,15 @@
 
 mod accept;
 pub mod answer;
+mod class;
 pub mod field;
 pub mod forwarding;
 pub mod framing;
 pub mod head;
 mod length;
+mod ordinary;
 pub mod rewrite;
 mod target;
+mod tokens;
 pub mod trailer;
 pub mod upgrade;

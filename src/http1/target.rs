@@ -5,6 +5,7 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
+use super::class::{self, Class};
 use super::field::{self, Fields, Kind};
 use super::head::{RequestFault, Span, Version};
 
@@ -82,6 +83,16 @@ fn plain_port(host: &[u8]) -> &[u8] {
 /// RFC 9110 §7.2: a name or an address literal, and maybe a port; nothing a peer could read in
 /// another way.
 fn is_host(text: &[u8]) -> bool {
+    const NAME: Class = {
+        let mut name = [false; 256];
+        let mut byte = 0;
+        while byte < 128_u8 {
+            name[byte as usize] =
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+            byte += 1;
+        }
+        name
+    };
     let (name, port) = match text {
         [b'[', rest @ ..] => {
             let Some(close) = memchr::memchr(b']', rest) else { return false };
@@ -92,19 +103,12 @@ fn is_host(text: &[u8]) -> bool {
             }
             (literal, port.get(1..).unwrap_or_default())
         }
-        _ => text.split_at(memchr::memchr(b':', text).unwrap_or(text.len())),
+        _ => text.split_at(class::leading(text, &NAME)),
     };
-    let plain = |byte: &u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':')
+    let is_port = match port {
+        [] | [b':'] => true,
+        [b':', digits @ ..] => field::length(digits).is_some_and(|port| port <= 65_535),
+        _ => false,
     };
-    let digits = match port {
-        [] => return !name.is_empty() && name.len() <= 255 && name.iter().all(plain),
-        [b':', digits @ ..] => digits,
-        _ => return false,
-    };
-    !name.is_empty()
-        && name.len() <= 255
-        && name.iter().all(plain)
-        && digits.iter().all(u8::is_ascii_digit)
-        && (digits.is_empty() || field::length(digits).is_some_and(|port| port <= 65_535))
+    is_port && !name.is_empty() && name.len() <= 255
 }

@@ -35,7 +35,12 @@ thread_local! {
 pub(super) struct Block {
     start: NonNull<u8>,
     pages: u32,
+    /// The place of its size among [`SIZES`], or [`ALONE`].
+    shelf: u32,
 }
+
+/// Of a size that is not kept for later.
+const ALONE: u32 = u32::MAX;
 
 /// By the place of their size among [`SIZES`].
 type Shelves = [Shelf; SIZES.len()];
@@ -52,7 +57,7 @@ struct Shelf {
 impl Block {
     /// No memory.
     pub(super) const fn none() -> Self {
-        Self { start: NonNull::dangling(), pages: 0 }
+        Self { start: NonNull::dangling(), pages: 0, shelf: ALONE }
     }
 
     /// A block of at least `len` bytes.
@@ -62,14 +67,14 @@ impl Block {
         let size = SIZES.get(shelf).copied().unwrap_or(0);
         let take = |shelves: &mut Shelves| Some(shelves.get_mut(shelf)?.take(size));
         match FREE.with_borrow_mut(take) {
-            Some(start) => Self { start, pages: pages(size) },
+            Some(start) => Self { start, pages: pages(size), shelf: shelf as u32 },
             None => Self::alone(len),
         }
     }
 
     fn alone(len: usize) -> Self {
         let len = len.next_multiple_of(PAGE);
-        Self { start: map(len), pages: pages(len) }
+        Self { start: map(len), pages: pages(len), shelf: ALONE }
     }
 
     /// Its bytes.
@@ -108,14 +113,9 @@ impl Drop for Block {
 impl Block {
     fn give_back(&self) {
         let (start, len) = (self.start, self.len());
-        let shelf = SIZES.iter().position(|size| *size == len);
         // A thread that is ending has no list any more: what it held stays mapped, as its list.
-        let _ = FREE.try_with(|free| match shelf {
-            Some(shelf) => {
-                if let Some(shelf) = free.borrow_mut().get_mut(shelf) {
-                    shelf.blocks.push(start);
-                }
-            }
+        let _ = FREE.try_with(|free| match free.borrow_mut().get_mut(self.shelf as usize) {
+            Some(shelf) => shelf.blocks.push(start),
             // SAFETY: mapped by `alone` with this length, and no longer anyone's.
             None => drop(unsafe { libc::munmap(start.as_ptr().cast(), len) }),
         });

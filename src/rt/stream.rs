@@ -102,14 +102,12 @@ impl Stream {
     }
 
     /// Appends what arrives next to `buf`; `Ok(0)` is the end, or a cut, or a buffer without room.
-    pub async fn read(&self, buf: Buf) -> (io::Result<usize>, Buf) {
+    pub fn read(&self, buf: Buf) -> impl Future<Output = (io::Result<usize>, Buf)> {
         self.in_flight.set(self.in_flight.get() + 1);
         // SAFETY: `read` clones the shared descriptor and changes nothing of the stream, so that a
         // write may be under way at the same time; the stream is not `Sync`.
         let tcp = unsafe { &mut *self.tcp.get() };
-        let back = tcp.read(buf).await;
-        self.in_flight.set(self.in_flight.get() - 1);
-        back
+        Flight { doing: tcp.read(buf), stream: self }
     }
 
     /// As [`Stream::read`], but ends when nothing comes for a while, see [`Wheel::call_off_quiet`].
@@ -118,7 +116,8 @@ impl Stream {
         self.in_flight.set(self.in_flight.get() + 1);
         // SAFETY: as in `read`.
         let tcp = unsafe { &mut *self.tcp.get() };
-        Hearing { reading: tcp.cancelable_read(buf, handle), stream: self, _place: waiting }
+        let doing = tcp.cancelable_read(buf, handle);
+        Hearing { reading: Flight { doing, stream: self }, _place: waiting }
     }
 
     /// As [`Stream::read`], for a connection that is likely to hear more at once: a read that may
@@ -129,7 +128,7 @@ impl Stream {
         self.in_flight.set(self.in_flight.get() + 1);
         // SAFETY: as in `read`.
         let tcp = unsafe { &mut *self.tcp.get() };
-        Ok(Hearing { reading: tcp.read(buf), stream: self, _place: place })
+        Ok(Hearing { reading: Flight { doing: tcp.read(buf), stream: self }, _place: place })
     }
 
     /// Waits, without a buffer, until a read would not wait: for bytes, the end, a cut or an error.
@@ -248,15 +247,34 @@ impl Drop for Stream {
     }
 }
 
-/// A read, and its place among those of its core. By hand: as an async function it would hold its
-/// buffer twice, and every connection of a client holds one of these.
-struct Hearing<'a, R, P> {
-    reading: R,
+/// An operation of the kernel, counted until it is back. By hand: as an async function it would
+/// hold its buffer twice, and every connection of a client holds one of these.
+struct Flight<'a, R> {
+    doing: R,
     stream: &'a Stream,
+}
+
+impl<R: Future> Future for Flight<'_, R> {
+    type Output = R::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
+        // SAFETY: `doing` is never moved out of its place; nothing else is pinned.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above.
+        let back = ready!(unsafe { Pin::new_unchecked(&mut this.doing) }.poll(cx));
+        this.stream.in_flight.set(this.stream.in_flight.get() - 1);
+        Poll::Ready(back)
+    }
+}
+
+/// A read, and its place among those of its core.
+struct Hearing<R, P> {
+    reading: R,
     _place: P,
 }
 
-impl<R: Future<Output = (io::Result<usize>, Buf)>, P> Future for Hearing<'_, R, P> {
+impl<R: Future<Output = (io::Result<usize>, Buf)>, P> Future for Hearing<R, P> {
     type Output = (Heard, Buf);
 
     #[inline]
@@ -265,7 +283,6 @@ impl<R: Future<Output = (io::Result<usize>, Buf)>, P> Future for Hearing<'_, R, 
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: as above.
         let (read, buf) = ready!(unsafe { Pin::new_unchecked(&mut this.reading) }.poll(cx));
-        this.stream.in_flight.set(this.stream.in_flight.get() - 1);
         let heard = match read {
             Ok(1..) => Heard::Bytes,
             Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => Heard::Quiet,

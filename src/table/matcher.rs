@@ -173,6 +173,12 @@ impl Matcher {
         }
     }
 
+    /// Whether any route is for a host of its own: otherwise that of a request says nothing.
+    #[must_use]
+    pub const fn knows_hosts(&self) -> bool {
+        self.exact_hosts > 0 || self.below_hosts > 0
+    }
+
     /// The root of the tree that serves `host`.
     fn root(&self, host: &[u8]) -> Option<u32> {
         let host = host.strip_suffix(b".").unwrap_or(host);

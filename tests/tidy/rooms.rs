@@ -65,7 +65,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["src/control/"]),
     ("clap", &["src/cli/", "src/cli.rs"]),
     ("http_body_util", &["src/control/webhook.rs"]),
-    ("httparse", &["src/http1/head.rs"]),
+    ("httparse", &["src/http1/tokens.rs"]),
     ("humantime", &["src/config/units.rs"]),
     ("hyper_util", &["src/control/webhook.rs"]),
     ("io_uring", &["src/rt/"]),

