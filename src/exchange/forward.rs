@@ -79,9 +79,7 @@ pub(super) async fn forward<'v>(
             // A peer that closes while it is written to may have answered before: reading tells.
             let sent;
             (sent, out) = pin!(stream.write(out)).await;
-            if whole && sent.is_ok() {
-                request.set(Progress::Whole);
-            }
+            request.set(if whole && sent.is_ok() { Progress::Whole } else { Progress::Running });
         }
         let offered = offered(chosen.upgrade, &out);
         let (client, request, again) = (&client, &request, &again);
@@ -110,11 +108,7 @@ pub(super) async fn forward<'v>(
                 continue;
             }
             Err(Failure { fault, sent }) => {
-                let fault = match fault {
-                    // Nothing came back on a connection that was fresh: not the pool's fault.
-                    Fault::Stale if from == From::Dial => Fault::CutShort,
-                    fault => fault,
-                };
+                let fault = blamed(fault, from);
                 if !again.after(&mut chosen.call, &chosen.verdict, fault, sent) {
                     return Err(Failure { fault, sent });
                 }
@@ -128,6 +122,15 @@ pub(super) async fn forward<'v>(
 fn patience<'v>(route: &Route, call: &Call<'v>, client: &Waiting<'_>) -> Patience<'v> {
     let silence = route.timeouts.response;
     Patience { silence, limit: call.limit, client: client.stream().watched() }
+}
+
+/// What a fault on a connection that came `from` there is.
+const fn blamed(fault: Fault, from: From) -> Fault {
+    match (fault, from) {
+        // Nothing came back on a connection that was fresh: not the pool's fault.
+        (Fault::Stale, From::Dial) => Fault::CutShort,
+        (fault, _) => fault,
+    }
 }
 
 /// Notes when an attempt begins, and returns it.

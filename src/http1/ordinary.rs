@@ -116,8 +116,8 @@ fn odd(bytes: &[u8], mut at: usize, least: u8, high: u8) -> Option<usize> {
     let below = |word: u64, least: u8| word.wrapping_sub(EACH * u64::from(least)) & !word;
     while let Some(eight) = bytes.get(at..)?.first_chunk() {
         let word = u64::from_le_bytes(*eight);
-        let del = below(word ^ EACH * u64::from(DEL), 1);
-        let found = (below(word, least) | del | word & EACH * u64::from(high)) & EACH << 7;
+        let del = below(word ^ (EACH * u64::from(DEL)), 1);
+        let found = (below(word, least) | del | (word & (EACH * u64::from(high)))) & (EACH << 7);
         if found != 0 {
             return Some(at + found.trailing_zeros() as usize / 8);
         }
