@@ -82,8 +82,8 @@ fn sum(profile: &str, object: &str) -> u64 {
     let (mut total, mut ours, mut number) = (0, false, None);
     let mut lines = profile.lines();
     while let Some(line) = lines.next() {
-        // `ob=(7) name` or, of a function that is called, `cob=(7) name` where the name first comes,
-        // `ob=(7)` from then on.
+        // `ob=(7) name` or, of a function that is called, `cob=(7) name` where the name first
+        // comes, `ob=(7)` from then on.
         if let Some((kind @ ("ob" | "cob"), name)) = line.split_once('=') {
             let (place, name) = name.split_once(' ').unwrap_or((name, ""));
             if name == object {

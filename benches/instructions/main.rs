@@ -1,9 +1,9 @@
 //! How many instructions a request takes, and each of its parts, beside what is on record.
 //!
-//! Counted by callgrind, so that a busy machine changes nothing: the same code on the same toolchain
-//! executes the same number anywhere (on x86-64 with AVX2, by which some libraries choose their
-//! code). Everything is run twice, the second time with twice as many repetitions; the difference is
-//! what one repetition takes, without beginning and end.
+//! Counted by callgrind, so that a busy machine changes nothing: the same code on the same
+//! toolchain executes the same number anywhere (on x86-64 with AVX2, by which some libraries choose
+//! their code). Everything is run twice, the second time with twice as many repetitions; the
+//! difference is what one repetition takes, without beginning and end.
 //!
 //! A count that is more than 3% above its record fails; `UPDATE=1` writes the record anew, in a
 //! commit of its own that says why.

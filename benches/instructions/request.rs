@@ -35,8 +35,8 @@ const WARM: usize = 100;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs `case` through `proxy` with `times` requests on each connection, counted in `directory`. Says so where the
-/// core does not run on the ring whose use is counted.
+/// Runs `case` through `proxy` with `times` requests on each connection, counted in `directory`.
+/// Says so where the core does not run on the ring whose use is counted.
 pub(crate) fn run(proxy: &Path, case: &Case, times: usize, directory: &Path) -> Result<(), String> {
     let wrong = |error: std::io::Error| error.to_string();
     let origin = origin().map_err(wrong)?;
