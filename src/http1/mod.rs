@@ -13,6 +13,7 @@ pub mod forwarding;
 pub mod framing;
 pub mod head;
 mod length;
+mod name;
 mod ordinary;
 pub mod rewrite;
 mod target;

@@ -7,7 +7,8 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
-use super::field::{self, Kind};
+use super::field::Kind;
+use super::name;
 
 /// Calls `put` with every line of `section` that is passed on, its CRLF included.
 pub fn kept<'a>(section: &'a [u8], mut put: impl FnMut(&'a [u8])) {
@@ -58,7 +59,7 @@ const DIGEST: &[u8] = b"content-digest";
 fn may_trail(name: &[u8]) -> bool {
     let begins =
         |begin: &&[u8]| name.get(..begin.len()).is_some_and(|own| own.eq_ignore_ascii_case(begin));
-    field::kind(name) == Ok(Kind::EndToEnd)
+    name::kind(name) == Ok(Kind::EndToEnd)
         && !HEAD_ONLY.iter().any(|known| name.eq_ignore_ascii_case(known))
         && (!HEAD_ONLY_BEGIN.iter().any(begins) || name.eq_ignore_ascii_case(DIGEST))
 }

@@ -81,12 +81,11 @@ pub(super) fn all() -> Vec<Program> {
             version: &["--version"],
             part: Part::All,
             set_up: |it| {
-                fusebox(
-                    it,
-                    &json!({
-                        "maxFailures": 10, "timeWindow": "10s", "resetTimeout": "5s", "timeout": "30s",
-                    }),
-                )
+                let breaker = json!({
+                    "maxFailures": 10, "timeWindow": "10s", "resetTimeout": "5s",
+                    "timeout": "30s",
+                });
+                fusebox(it, &breaker)
             },
         },
         Program {
