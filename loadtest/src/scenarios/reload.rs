@@ -34,8 +34,8 @@ const PARTS: usize = 5;
 /// As long as it takes the proxy to give back what the load needed.
 const REST: Duration = Duration::from_secs(5);
 
-/// Bytes that a reload may leave behind, by the trend of all: more than the 40 to 80 that a heap comes
-/// to by itself, and less than what 100 bytes lost by each would add to that.
+/// Bytes that a reload may leave behind, by the trend of all: more than the 40 to 80 that a heap
+/// comes to by itself, and less than what 100 bytes lost by each would make of that.
 const LOST_MAX: f64 = 120.0;
 
 /// The loads run until the reloads are done, and no longer than this.
