@@ -97,6 +97,7 @@ fn config(routes: usize) -> Config {
         admin: None,
         workers: Workers::Auto,
         driver: Driver::Auto,
+        state: fusebox::config::State::Memory,
         log: Log {
             level: log::LevelFilter::Info,
             access: Access::Off,

@@ -140,7 +140,8 @@ fn address(text: &str, at: &At<'_>, report: &mut Report) -> Option<SocketAddr> {
     None
 }
 
-fn secret(
+/// Where a secret is.
+pub(super) fn secret(
     secret: &WordOr<String, document::Secret>,
     at: &At<'_>,
     report: &mut Report,

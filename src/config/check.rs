@@ -16,7 +16,7 @@ use super::span::Patience;
 use super::units::{Bytes, BytesCap, Count, CountCap};
 use super::{
     Config, Driver, HEAD_BYTES_MAX, Http, Limits, PathRules, RouteTimeouts, Scope, Stats, Timeouts,
-    TrailingSlash, Workers, address, forwarded, handler, logging, stats,
+    TrailingSlash, Workers, address, forwarded, handler, logging, state, stats,
 };
 
 /// Makes the configuration. What is wrong goes to `report`.
@@ -43,6 +43,7 @@ pub(super) fn config(document: &Document, report: &mut Report) -> Config {
             Some(document::Driver::Uring) => Driver::Uring,
             Some(document::Driver::Epoll) => Driver::Epoll,
         },
+        state: state::state(document.state.as_ref(), report),
         log: logging::log(document.log.as_ref(), report),
         http: http(document.http.as_ref(), &stats, report),
     }

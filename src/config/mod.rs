@@ -16,6 +16,7 @@ mod handler;
 mod load;
 mod logging;
 mod mask;
+mod node;
 mod pattern;
 mod place;
 mod policy;
@@ -25,6 +26,7 @@ mod schema;
 mod service;
 pub mod span;
 mod stand_in;
+mod state;
 mod stats;
 mod strict;
 mod unbuilt;
@@ -45,11 +47,13 @@ pub use forwarded::{Emit, Forwarded, Network};
 pub use handler::{Handler, HandlerKind};
 pub use load::{Loaded, TEXT_BYTES_MAX, complaints_at, load, load_bytes};
 pub use logging::{Access, Ended, LineFormat, Log};
+pub use node::{Node, Wire};
 pub use schema::schema;
 pub use service::{
     Balance, Cause, Causes, HostHeader, Merge, Piece, Retry, Service, TemplateQuery, Turn,
     UrlTemplate,
 };
+pub use state::{Hints, OnLoss, Place, Redis, State};
 pub use stats::{POINTS_MAX, RequestMapper, Stats};
 pub use unbuilt::{NotBuilt, not_built};
 
@@ -71,6 +75,8 @@ pub struct Config {
     pub workers: Workers,
     /// Which I/O driver the workers run on.
     pub driver: Driver,
+    /// Where breaker state is shared.
+    pub state: State,
     /// What is logged.
     pub log: Log,
     /// Routes and their rules.
@@ -107,7 +113,7 @@ pub enum Driver {
 }
 
 /// A value that is never printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// Written in the document.
     Literal(String),

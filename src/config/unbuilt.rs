@@ -69,18 +69,11 @@ const fn never(_: &str) -> bool {
     false
 }
 
-const ROWS: [NotBuilt; 12] = [
+const ROWS: [NotBuilt; 11] = [
     UNIX,
     HTTPS,
     row_of("handler", "url", HTTPS.says, HTTPS.remedy, HTTPS.served),
     row_of("admin", "listen", UNIX.says, UNIX.remedy, UNIX.served),
-    row_of(
-        "document",
-        "state",
-        "state shared by Redis comes later",
-        "leave it out, or write \"memory\"",
-        |json| matches!(json, "\"memory\"" | "{\"type\":\"memory\"}" | "{}"),
-    ),
     row_of(
         "handler",
         "type",

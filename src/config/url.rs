@@ -34,7 +34,7 @@ pub(super) fn template(text: &str, captures: &[&str]) -> Result<UrlTemplate, (Co
         return Err(bad("a URL that is called has no fragment", "remove `#` and what follows"));
     }
     let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let (host, port) = authority_of(authority)?;
+    let (host, port) = authority_of(authority, 80)?;
     let (path, _) = target.split_once('?').unwrap_or((target, ""));
     if let Some(at) = bad_escape(target) {
         let fault = format!("{} is not a percent-escape", quoted(&target[at..]));
@@ -51,12 +51,12 @@ pub(super) fn template(text: &str, captures: &[&str]) -> Result<UrlTemplate, (Co
     Ok(UrlTemplate { text: text.to_owned(), host, port, authority, pieces, query })
 }
 
-fn bad(fault: impl Into<String>, remedy: &str) -> (Code, Flaw) {
+pub(super) fn bad(fault: impl Into<String>, remedy: &str) -> (Code, Flaw) {
     (Code::BadUrl, Flaw::new(fault, remedy))
 }
 
-/// Host in lower case, without brackets, and port.
-fn authority_of(authority: &str) -> Result<(String, u16), (Code, Flaw)> {
+/// Host in lower case, without brackets, and port: `default` where none is written.
+pub(super) fn authority_of(authority: &str, default: u16) -> Result<(String, u16), (Code, Flaw)> {
     if authority.contains('@') {
         return Err(bad(
             "a URL with a user or password would be seen in every list of targets",
@@ -70,7 +70,7 @@ fn authority_of(authority: &str) -> Result<(String, u16), (Code, Flaw)> {
         None => lower.split_at(lower.find(':').unwrap_or(lower.len())),
     };
     let port = match port.strip_prefix(':') {
-        None if port.is_empty() => 80,
+        None if port.is_empty() => default,
         None => return Err(bad_host(authority)),
         Some(port) => {
             let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());

@@ -15,8 +15,8 @@ use crate::breaker::registry::{Draft, Registry};
 use crate::config::{
     Access, Answer, Balance, Body, BreakerConfig, Config, Driver, Emit, Forwarded, HostHeader,
     HostPattern, Http, Limits, LineFormat, Log, Merge, PathPattern, PathRules, Piece, Retry,
-    RetryAfter, Route, RouteTimeouts, Scope, Segment, Service, Stats, TemplateQuery, Timeouts,
-    TrailingSlash, Turn, UrlTemplate, Workers,
+    RetryAfter, Route, RouteTimeouts, Scope, Segment, Service, State, Stats, TemplateQuery,
+    Timeouts, TrailingSlash, Turn, UrlTemplate, Workers,
 };
 use crate::stats::Tallies;
 
@@ -37,6 +37,7 @@ pub(crate) fn config(routes: Vec<Route>) -> Config {
         admin: None,
         workers: Workers::Auto,
         driver: Driver::Auto,
+        state: State::Memory,
         log: Log {
             level: log::LevelFilter::Info,
             access: Access::Errors,

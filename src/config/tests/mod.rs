@@ -5,6 +5,7 @@ mod meaning;
 mod random;
 mod schema;
 mod span;
+mod state;
 
 use std::time::Duration;
 

@@ -145,6 +145,8 @@ fn is_spared(section: &str, key: &str) -> bool {
             "service" => key == "requestChannel",
             // A secret has one source; a comment beside `token` names this one.
             "secret" => key == "file",
+            // Redis is reached in one way; a comment names the others.
+            "state" => ["url", "cluster", "sentinel"].contains(&key),
             _ => false,
         }
 }
