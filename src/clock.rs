@@ -12,12 +12,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 #[expect(clippy::disallowed_methods, reason = "this file is the reader of the clock")]
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// A point of monotonic time: microseconds since the process first asked, plus one second, so that
-/// zero never names a real moment and can stand for "never" in packed words.
+/// A point of monotonic time: microseconds since the process first asked, plus 407 days, so that
+/// zero never names a real moment and can stand for "never" in packed words, and so that what began
+/// before the process did (a breaker that others opened) has a moment too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Now(u64);
 
-const BASE_MICROS: u64 = 1_000_000;
+const BASE_MICROS: u64 = 1 << 45;
 
 impl Now {
     /// The moment `micros` after the origin; for tests and simulations.
@@ -55,6 +56,12 @@ impl Now {
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// The moment `span` earlier; saturates at zero.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
     }
 
     /// How long ago `earlier` was; zero when it lies ahead.

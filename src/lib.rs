@@ -8,6 +8,8 @@ pub mod breaker;
 pub mod cli;
 // The only reader of the clock.
 pub mod clock;
+// Many proxies, one opinion: what is shared through a store. Pure.
+pub mod cluster;
 // What the operator wrote → what we promise.
 pub mod config;
 // Everything that is not a request: start, reload, admin, events, shutdown.

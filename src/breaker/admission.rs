@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 
 use super::atomics::Ordering;
 use super::circuit::{Forced, Move, State, Word};
+use super::peers::Peers;
 use super::policy::{Heal, Mode, Ramp, Recovery, Share};
 use super::probes::Permit;
 use super::ticket::{Errand, Ticket};
@@ -59,7 +60,9 @@ impl Breaker {
         let (decision, transition) = self.decide(core, word, now);
         let verdict = match decision {
             Decision::Go(word, errand) => Verdict::Admit(self.ticket(core, word, errand, now)),
-            Decision::No(word, reason) if order.is_some() || self.policy.mode == Mode::Shadow => {
+            Decision::No(word, reason)
+                if order.is_some() || self.policy.mode == Mode::Shadow || self.spares_all() =>
+            {
                 let spared = reason as usize;
                 self.memory.tally(core.index(), |tally| &tally.spared[spared]);
                 Verdict::Admit(self.ticket(core, word, Errand::Bystander, now))
@@ -86,14 +89,17 @@ impl Breaker {
         match self.forced(now).map(|order| order.forced) {
             Some(Forced::Open) => return false,
             Some(Forced::Closed) => return true,
-            None if self.policy.mode != Mode::Enforce => return true,
+            None if self.policy.mode != Mode::Enforce || self.spares_all() => return true,
             None => {}
         }
         match (word.state(), &self.policy.heal) {
             (State::Closed | State::Recovering, _) | (State::HalfOpen, Heal::Age(_)) => true,
-            (State::Open, _) => now.millis() >= self.until(word),
+            (State::Open, Heal::Age(_)) => now.millis() >= self.until(word) && !self.is_frozen(),
+            (State::Open, Heal::Probe(recovery)) => {
+                now.millis() >= self.until(word) && self.permits(recovery, word, now) > 0
+            }
             (State::HalfOpen, Heal::Probe(recovery)) => {
-                let (epoch, requests) = (word.epoch(), recovery.requests.get());
+                let (epoch, requests) = (word.epoch(), self.permits(recovery, word, now));
                 let probes = self.memory.probes.as_ref();
                 let place = probes.and_then(|probes| probes.find(epoch, requests, now.millis()));
                 place.is_some() && !self.is_stuck(word, now)
@@ -115,8 +121,12 @@ impl Breaker {
                 (State::Open, _) if now.millis() < self.until(word) => {
                     return (Decision::No(word, Reason::Open), transition);
                 }
-                (State::Open, Heal::Age(_)) => (Move::Lapse, Reason::Open),
-                (State::Open, Heal::Probe(_)) => (Move::Probe, Reason::Open),
+                (State::Open, Heal::Age(_)) if !self.is_frozen() => (Move::Lapse, Reason::Open),
+                (State::Open, Heal::Probe(it)) if self.permits(it, word, now) > 0 => {
+                    (Move::Probe, Reason::Open)
+                }
+                // Its time is over, but the probes are for others to send.
+                (State::Open, _) => return (Decision::No(word, Reason::Open), transition),
                 (State::HalfOpen | State::Recovering, Heal::Age(_)) => {
                     (Move::Adopt, Reason::HalfOpen)
                 }
@@ -177,12 +187,25 @@ impl Breaker {
             && self.memory.probes.as_ref().is_some_and(|probes| probes.any_out(word.epoch()))
     }
 
+    /// How many permits a round may have had by now.
+    pub(super) fn permits(&self, recovery: &Recovery, word: Word, now: Now) -> u32 {
+        let requests = recovery.requests.get();
+        let peers = self.memory.circuit.peers();
+        peers.map_or(requests, |peers| peers.permits(word, requests, now))
+    }
+
+    /// Whether nothing is refused, for want of what is shared.
+    pub(super) fn spares_all(&self) -> bool {
+        self.memory.circuit.peers().is_some_and(Peers::refuses_nothing)
+    }
+
     fn permit(&self, recovery: &Recovery, word: Word, now: Now) -> Ask {
         let Some(probes) = &self.memory.probes else { return Ask::None };
         let lost_at = now.after(recovery.permit).millis_up();
         let mut word = word;
         loop {
-            let place = probes.find(word.epoch(), recovery.requests.get(), now.millis());
+            let permits = self.permits(recovery, word, now);
+            let place = probes.find(word.epoch(), permits, now.millis());
             let Some(place) = place else { return Ask::None };
             if !place.lost {
                 // The wait begins anew. Marked before the permit is out, so that nobody sees it out

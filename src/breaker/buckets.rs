@@ -45,10 +45,25 @@ impl Entry {
 
 /// What counts together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sums {
-    pub(super) requests: u64,
-    pub(super) failed: u64,
-    pub(super) slow: u64,
+pub struct Sums {
+    /// Exchanges that ended.
+    pub requests: u64,
+    /// How many of them failed.
+    pub failed: u64,
+    /// How many of them were slow.
+    pub slow: u64,
+}
+
+impl Sums {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            failed: self.failed.saturating_add(other.failed),
+            slow: self.slow.saturating_add(other.slow),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -124,8 +139,14 @@ impl Buckets {
 
     /// What counts together at `now`.
     pub(super) fn sum(&self, epoch: u32, now: Now) -> Sums {
-        let oldest = (now.micros() / self.width).saturating_sub(BUCKETS as u64 - 1);
         let mut sums = Sums::default();
+        self.each(epoch, now, |_, bucket| sums = sums.and(bucket));
+        sums
+    }
+
+    /// Each bucket that counts at `now`, with the microsecond it begins at; several may be of one.
+    pub(super) fn each(&self, epoch: u32, now: Now, mut take: impl FnMut(u64, Sums)) {
+        let oldest = (now.micros() / self.width).saturating_sub(BUCKETS as u64 - 1);
         for bucket in self.shards.iter().flat_map(|shard| &shard.buckets) {
             // Acquire: pairs with the Release in `rotate`.
             let stamp = bucket.stamp.load(Ordering::Acquire);
@@ -142,12 +163,9 @@ impl Buckets {
             fence(Ordering::Acquire);
             // Taken for another time in between: its core was writing, and will sum after us.
             if bucket.stamp.load(Ordering::Relaxed) == stamp {
-                sums.requests += requests;
-                sums.failed += failed;
-                sums.slow += slow;
+                take((stamp >> EPOCH_BITS) * self.width, Sums { requests, failed, slow });
             }
         }
-        sums
     }
 
     /// Takes the bucket of `now` into use; the writer's own time never runs back.

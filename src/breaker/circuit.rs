@@ -12,6 +12,7 @@
 //!    │                                                   Ease   │
 //!    └──────────────────────── Heal, Adopt ─────────────────────┘
 //!                   Reset: any state → closed
+//!          Follow: any state → closed, open or recovering
 //! ```
 //!
 //! *Closed* lets traffic flow, *open* refuses it, *half-open* lets probes through, *recovering*
@@ -24,9 +25,13 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
+use std::sync::OnceLock;
+
 use crossbeam_utils::CachePadded;
 
 use super::atomics::{AtomicU64, Ordering};
+pub use super::moves::{Cause, Course, EDGES, Move, Source, legal};
+use super::peers::Peers;
 use crate::clock::Now;
 
 const MARK_BITS: u32 = 38; // milliseconds: 8.7 years
@@ -63,106 +68,6 @@ impl State {
             Self::Open => "open",
             Self::HalfOpen => "half_open",
             Self::Recovering => "recovering",
-        }
-    }
-}
-
-/// Which condition opened a breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// `maxFailures` or `maxErrors`.
-    Failures,
-    /// `consecutiveFailures`.
-    Run,
-    /// `failureRate`.
-    FailureRate,
-    /// `slowCall`.
-    SlowCalls,
-}
-
-/// A move between states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
-    /// A condition holds.
-    Trip(Cause),
-    /// Enough failures have aged out of the look-back.
-    Lapse,
-    /// The open time is over: probes go out.
-    Probe,
-    /// A probe failed.
-    Reopen,
-    /// No verdict came for too long.
-    Expire,
-    /// Enough probes succeeded.
-    Heal,
-    /// Enough probes succeeded, and traffic comes back little by little.
-    Ease,
-    /// The ramp is over.
-    Settle,
-    /// An operator's order.
-    Reset,
-    /// A reload brought a policy that has no such state.
-    Adopt,
-}
-
-/// Every legal move with the state it leads from, in the order of reports.
-pub const EDGES: [(State, Move); 21] = [
-    (State::Closed, Move::Trip(Cause::Failures)),
-    (State::Closed, Move::Trip(Cause::Run)),
-    (State::Closed, Move::Trip(Cause::FailureRate)),
-    (State::Closed, Move::Trip(Cause::SlowCalls)),
-    (State::Open, Move::Lapse),
-    (State::Open, Move::Probe),
-    (State::HalfOpen, Move::Reopen),
-    (State::HalfOpen, Move::Expire),
-    (State::HalfOpen, Move::Heal),
-    (State::HalfOpen, Move::Ease),
-    (State::Recovering, Move::Trip(Cause::Failures)),
-    (State::Recovering, Move::Trip(Cause::Run)),
-    (State::Recovering, Move::Trip(Cause::FailureRate)),
-    (State::Recovering, Move::Trip(Cause::SlowCalls)),
-    (State::Recovering, Move::Settle),
-    (State::Closed, Move::Reset),
-    (State::Open, Move::Reset),
-    (State::HalfOpen, Move::Reset),
-    (State::Recovering, Move::Reset),
-    (State::HalfOpen, Move::Adopt),
-    (State::Recovering, Move::Adopt),
-];
-
-/// The state that `step` leads to from `from`; `None`: it is not legal there.
-#[must_use]
-pub const fn legal(from: State, step: Move) -> Option<State> {
-    match (from, step) {
-        (State::Closed | State::Recovering, Move::Trip(_))
-        | (State::HalfOpen, Move::Reopen | Move::Expire) => Some(State::Open),
-        (State::Open, Move::Probe) => Some(State::HalfOpen),
-        (State::HalfOpen, Move::Ease) => Some(State::Recovering),
-        (State::Open, Move::Lapse)
-        | (State::HalfOpen, Move::Heal | Move::Adopt)
-        | (State::Recovering, Move::Settle | Move::Adopt)
-        | (_, Move::Reset) => Some(State::Closed),
-        _ => None,
-    }
-}
-
-impl Move {
-    /// Why, as a word for metrics, events and log lines.
-    #[must_use]
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Trip(Cause::Failures) => "failures",
-            Self::Trip(Cause::Run) => "consecutive_failures",
-            Self::Trip(Cause::FailureRate) => "failure_rate",
-            Self::Trip(Cause::SlowCalls) => "slow_calls",
-            Self::Lapse => "failures_aged_out",
-            Self::Probe => "open_time_over",
-            Self::Reopen => "probe_failed",
-            Self::Expire => "no_verdict",
-            Self::Heal | Self::Ease => "probe_succeeded",
-            Self::Settle => "ramp_over",
-            Self::Reset => "reset",
-            Self::Adopt => "policy_changed",
         }
     }
 }
@@ -209,6 +114,18 @@ impl Word {
     #[must_use]
     pub const fn epoch(self) -> u32 {
         (self.0 >> MARK_BITS) as u32 & EPOCH_MASK
+    }
+
+    /// The epoch that a move from `epoch` begins.
+    #[must_use]
+    pub const fn epoch_after(epoch: u32) -> u32 {
+        epoch.wrapping_add(1) & EPOCH_MASK
+    }
+
+    /// The epoch that a move to `epoch` ended.
+    #[must_use]
+    pub const fn epoch_before(epoch: u32) -> u32 {
+        epoch.wrapping_sub(1) & EPOCH_MASK
     }
 
     /// How many openings followed each other.
@@ -276,6 +193,8 @@ pub(super) struct Circuit {
     since: AtomicU64,
     /// What chance is made from.
     pub(super) seed: u64,
+    /// What other instances say, once the breaker is joined to a cluster.
+    peers: OnceLock<Box<Peers>>,
 }
 
 const FORCED_END_BITS: u32 = 62;
@@ -290,6 +209,7 @@ impl Circuit {
             moves: std::array::from_fn(|_| AtomicU64::new(0)),
             since: AtomicU64::new(0),
             seed,
+            peers: OnceLock::new(),
         }
     }
 
@@ -321,7 +241,31 @@ impl Circuit {
         if let Some(count) = edge.and_then(|edge| self.moves.get(edge)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        if let Some(peers) = self.peers() {
+            if let Move::Follow(course, source) = step {
+                peers.follows(seen.state(), course, source).fetch_add(1, Ordering::Relaxed);
+            }
+            peers.ring();
+        }
         Some(next)
+    }
+
+    /// Joins a cluster; who has joined stays so.
+    pub(super) fn join(&self, peers: impl FnOnce() -> Peers) -> &Peers {
+        self.peers.get_or_init(|| Box::new(peers()))
+    }
+
+    /// What other instances say, if the breaker has joined any.
+    pub(super) fn peers(&self) -> Option<&Peers> {
+        self.peers.get().map(|peers| &**peers)
+    }
+
+    /// Takes over when and how often in a row `seen` began; epoch and state stay. Says no when the
+    /// word is no longer `seen`.
+    pub(super) fn align(&self, seen: Word, streak: u32, mark: u64) -> bool {
+        let next = Word::new(seen.state(), seen.epoch(), streak, mark);
+        let next = if seen.is_forced() { next.forced() } else { next };
+        next == seen || self.exchange(seen, next)
     }
 
     /// Moves the mark of `seen` on; epoch and state stay. Says no when the word is no longer
@@ -363,8 +307,11 @@ impl Circuit {
             let seen = self.word();
             let next = if order.is_some() { seen.forced() } else { seen.free() };
             if self.exchange(seen, next) {
-                return;
+                break;
             }
+        }
+        if let Some(peers) = self.peers() {
+            peers.ring();
         }
     }
 
@@ -402,28 +349,6 @@ mod tests {
         }
         let word = Word::new(State::Closed, 1, 99, u64::MAX);
         assert_eq!((word.streak(), word.mark(), word.flows()), (STREAK_MASK, MARK_MASK, true));
-    }
-
-    #[test]
-    fn the_edges_are_exactly_the_legal_moves() {
-        let causes = [Cause::Failures, Cause::Run, Cause::FailureRate, Cause::SlowCalls];
-        let steps = causes.map(Move::Trip).into_iter().chain([
-            Move::Lapse,
-            Move::Probe,
-            Move::Reopen,
-            Move::Expire,
-            Move::Heal,
-            Move::Ease,
-            Move::Settle,
-            Move::Reset,
-            Move::Adopt,
-        ]);
-        for step in steps {
-            for from in State::ALL {
-                let listed = EDGES.iter().filter(|edge| **edge == (from, step)).count();
-                assert_eq!(listed, usize::from(legal(from, step).is_some()), "{from:?} {step:?}");
-            }
-        }
     }
 
     #[test]

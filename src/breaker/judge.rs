@@ -7,6 +7,7 @@
 
 use super::buckets::{Entry, Sums};
 use super::circuit::{Cause, Move, State, Word};
+use super::peers::{Peers, Said};
 use super::policy::{Failures, Heal, Mode, Window};
 use super::window::Moments;
 use super::{Breaker, Core, Transition, back, fixed};
@@ -51,11 +52,14 @@ impl Breaker {
         };
         let buckets = memory.buckets.as_ref();
         let sums = buckets.map(|buckets| buckets.record_bad(core, epoch, now, entry));
+        if let Some(peers) = memory.circuit.peers() {
+            peers.ring();
+        }
         let grounds = self.grounds(word, counted, run, sums, now)?;
         self.trip(epoch, grounds, now)
     }
 
-    /// The first condition that holds.
+    /// The first condition that holds, of what all instances count or of what this one does.
     fn grounds(
         &self,
         word: Word,
@@ -66,10 +70,15 @@ impl Breaker {
     ) -> Option<Grounds> {
         let trip = &self.policy.trip;
         let few = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let said = self.said(word);
+        let theirs = said.map_or_else(Sums::default, |said| self.their_ends(&said, now));
         if let Some(Failures { count, window }) = trip.failures {
             let failures = match window {
-                Window::Sliding(_) => sums.map(|sums| few(sums.failed)),
-                Window::Fixed(_) | Window::Cumulative => counted,
+                Window::Sliding(_) => sums.map(|sums| few(sums.and(theirs).failed)),
+                Window::Fixed(_) | Window::Cumulative => counted.map(|counted| {
+                    let after = fixed(window).map_or(0, |span| back(now, span).micros());
+                    counted.saturating_add(said.map_or(0, |said| said.failures_since(after)))
+                }),
                 Window::Log(_) => None,
             };
             if let Some(failures) = failures.filter(|failures| *failures >= count.get()) {
@@ -81,7 +90,15 @@ impl Breaker {
         {
             return Some(Grounds { cause: Cause::Run, failures, requests: 0 });
         }
-        let (shares, sums) = (trip.shares?, sums?);
+        let sums = sums?;
+        let merged = self.share_grounds(word, sums.and(theirs), now);
+        // Others in good health do not talk this instance out of what it sees itself.
+        merged.or_else(|| self.share_grounds(word, sums, now).filter(|_| theirs.requests > 0))
+    }
+
+    fn share_grounds(&self, word: Word, sums: Sums, now: Now) -> Option<Grounds> {
+        let shares = self.policy.trip.shares?;
+        let few = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         if sums.requests < u64::from(self.min_requests(word, shares.min_requests, now).max(1)) {
             return None;
         }
@@ -108,7 +125,20 @@ impl Breaker {
         }
     }
 
+    /// What others count in the epoch of `word`.
+    fn said(&self, word: Word) -> Option<Said> {
+        self.memory.circuit.peers().and_then(|peers| peers.said(Some(word.epoch())))
+    }
+
+    fn their_ends(&self, said: &Said, now: Now) -> Sums {
+        let span = self.policy.bucket_span();
+        span.map_or_else(Sums::default, |span| said.ends_since(back(now, span).micros()))
+    }
+
     fn trip(&self, epoch: u32, grounds: Grounds, now: Now) -> Option<Transition> {
+        if self.is_frozen() {
+            return None;
+        }
         loop {
             let word = self.word();
             let may = matches!(word.state(), State::Closed | State::Recovering);
@@ -145,6 +175,9 @@ impl Breaker {
     pub(super) fn log_failure(&self, core: &Core, now: Now) -> Option<Transition> {
         let moments = self.memory.moments.as_ref()?;
         moments.record(core, now);
+        if let Some(peers) = self.memory.circuit.peers() {
+            peers.ring();
+        }
         self.judge_log(moments, now)
     }
 
@@ -152,10 +185,14 @@ impl Breaker {
         let Some(Failures { count, window: Window::Log(span) }) = self.policy.trip.failures else {
             return None;
         };
+        if self.is_frozen() {
+            return None;
+        }
+        let said = self.memory.circuit.peers().and_then(|peers| peers.said(None));
         loop {
             // Read before the log, which an operator's reset empties before it moves the word.
             let word = self.word();
-            let oldest = moments.newest(count.get(), back(now, span), now)?;
+            let oldest = moments.newest(count.get(), back(now, span), now, said.as_ref())?;
             let mark = oldest.millis_up();
             match word.state() {
                 State::Closed => {
@@ -192,7 +229,7 @@ impl Breaker {
         }
         let due = now.millis() >= self.until(word);
         let step = match (word.state(), &self.policy.heal) {
-            (State::Open, Heal::Age(_)) if due => Move::Lapse,
+            (State::Open, Heal::Age(_)) if due && !self.is_frozen() => Move::Lapse,
             (State::Open, _) => return None,
             (State::HalfOpen | State::Recovering, Heal::Age(_)) => Move::Adopt,
             (State::HalfOpen, Heal::Probe(_)) if self.is_stuck(word, now) => Move::Expire,
@@ -212,6 +249,11 @@ impl Breaker {
             (State::Closed | State::Open | State::HalfOpen, _) => false,
         };
         ages.then(|| Now::from_millis(self.until(word)))
+    }
+
+    /// Whether no breaker opens or closes, for want of what is shared.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.memory.circuit.peers().is_some_and(Peers::is_frozen)
     }
 
     fn review(&self, word: Word, now: Now) -> Option<Transition> {

@@ -18,10 +18,13 @@ mod admission;
 mod atomics;
 mod buckets;
 pub mod circuit;
+pub mod follow;
 mod judge;
 pub mod memory;
+mod moves;
 pub mod outcome;
 mod pace;
+pub mod peers;
 pub mod policy;
 mod probes;
 pub mod registry;
@@ -34,6 +37,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use atomics::{AtomicU64, Ordering};
+pub use buckets::Sums;
 use circuit::{Forced, Move, Override, State, Word, legal};
 use memory::Memory;
 use policy::{Heal, Mode, Policy, Window};
@@ -241,6 +245,7 @@ impl Breaker {
         match (self.forced(now).map(|order| order.forced), self.policy.mode) {
             (Some(Forced::Open), _) => State::Open,
             (Some(Forced::Closed), _) | (None, Mode::Shadow | Mode::Off) => State::Closed,
+            (None, Mode::Enforce) if self.spares_all() => State::Closed,
             (None, Mode::Enforce) => self.state(now),
         }
     }
@@ -386,8 +391,7 @@ const fn fixed(window: Window) -> Option<Duration> {
 }
 
 fn back(now: Now, span: Duration) -> Now {
-    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-    Now::from_micros(now.micros().saturating_sub(micros))
+    now.before(span)
 }
 
 #[cfg(test)]

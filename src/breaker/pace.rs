@@ -58,6 +58,12 @@ impl Pace {
         Duration::from_millis(self.step(1))
     }
 
+    /// No opening is longer.
+    #[must_use]
+    pub const fn longest(&self) -> Duration {
+        Duration::from_millis(self.most)
+    }
+
     /// Milliseconds of the `streak`-th opening in a row, counted from one.
     #[must_use]
     pub fn open_ms(&self, streak: u32, seed: u64, epoch: u32) -> u64 {

@@ -48,6 +48,12 @@ impl Ticket<'_> {
         self.breaker.policy.failures.contains(status)
     }
 
+    /// Whether the request is one of those that decide whether the breaker closes.
+    #[must_use]
+    pub const fn is_probe(&self) -> bool {
+        matches!(self.errand, Errand::Probe(_))
+    }
+
     /// Whether the breaker is in the state still in which it let the request through.
     #[must_use]
     pub fn stands(&self) -> bool {
@@ -163,7 +169,14 @@ impl Ticket<'_> {
             if word.epoch() != self.epoch || word.state() != State::HalfOpen {
                 return None;
             }
-            if done >= recovery.successes.get().min(recovery.requests.get()) {
+            let needed = recovery.successes.get().min(recovery.requests.get());
+            let peers = breaker.memory.circuit.peers();
+            let needed = peers.map_or(Some(needed), |peers| {
+                // The cluster counts the round's successes, those of others too.
+                peers.ring();
+                peers.needed(word, needed)
+            });
+            if needed.is_some_and(|needed| done >= needed) {
                 let made = breaker.memory.circuit.make(word, step, word.streak(), mark, now);
                 if let Some(next) = made {
                     return Some(breaker.moved_to(word, step, next, now));

@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 
 use super::Core;
 use super::atomics::{AtomicU64, Ordering, fence};
+use super::peers::Said;
 use crate::clock::Now;
 
 /// Packs a window's start (milliseconds, 40 bits: 34 years) above a 24-bit companion.
@@ -63,9 +64,20 @@ impl Counted {
 
     /// How many failures count at `now`, without recording one.
     pub(super) fn peek(&self, epoch: u32, span: Option<Duration>, now: Now) -> u32 {
+        self.window(epoch, span, now).map_or(0, |(_, count)| count)
+    }
+
+    /// The window of `epoch` that runs at `now`: the millisecond it began at, and what it holds.
+    pub(super) fn window(
+        &self,
+        epoch: u32,
+        span: Option<Duration>,
+        now: Now,
+    ) -> Option<(u64, u32)> {
         let anchor = self.anchor.load(Ordering::Acquire);
         let (start, held) = (anchor >> LOW_BITS, low(anchor));
-        if start == 0 || held != epoch || expired(start, span, now) { 0 } else { self.sum(start) }
+        let runs = start != 0 && held == epoch && !expired(start, span, now);
+        runs.then(|| (start, self.sum(start)))
     }
 
     /// The start of the window that a failure at `now` belongs to, opened here if need be.
@@ -172,17 +184,27 @@ impl Moments {
     }
 
     /// The moment of the `rank`-th newest failure over all cores (1 = the newest), if there are
-    /// that many after `after`.
-    pub(super) fn newest(&self, rank: u32, after: Now, until: Now) -> Option<Now> {
+    /// that many after `after`; what others `said` counts with them.
+    pub(super) fn newest(
+        &self,
+        rank: u32,
+        after: Now,
+        until: Now,
+        said: Option<&Said>,
+    ) -> Option<Now> {
+        let later_than = |at, rank| {
+            let theirs = said.map_or(0, |said| said.failures_since(at));
+            self.later_than(at, rank).saturating_add(theirs)
+        };
         let mut low = after.micros().max(self.floor.load(Ordering::Acquire));
         let mut high = until.micros().max(low);
-        if self.later_than(low, rank) < rank {
+        if later_than(low, rank) < rank {
             return None;
         }
         // The largest moment m with at least `rank` failures at or after m: bisect over time.
         while low + 1 < high {
             let middle = low + (high - low) / 2;
-            if self.later_than(middle, rank) >= rank { low = middle } else { high = middle }
+            if later_than(middle, rank) >= rank { low = middle } else { high = middle }
         }
         Some(Now::from_micros(low + 1))
     }
@@ -190,6 +212,19 @@ impl Moments {
     /// How many failures lie after `after`, without recording one: at most `failures` per core.
     pub(super) fn peek(&self, failures: u32, after: Now) -> u32 {
         self.later_than(after.micros().max(self.floor.load(Ordering::Acquire)), failures)
+    }
+
+    /// The moments (microseconds) after `after`, in no order: of each core its newest `rank`.
+    pub(super) fn each(&self, rank: u32, after: Now, mut take: impl FnMut(u64)) {
+        let after = after.micros().max(self.floor.load(Ordering::Acquire));
+        for core in &self.cores {
+            let written = core.written.load(Ordering::Acquire); // pairs with `record`
+            let young = u64::from(core.later_than(after, rank, self));
+            for ordinal in written.saturating_sub(young)..written {
+                let slot = core.ring.get(self.slot(ordinal));
+                take(slot.map_or(0, |slot| slot.load(Ordering::Relaxed)));
+            }
+        }
     }
 
     /// Forgets what failed up to `now`. One thread at a time: the control plane's.
@@ -274,15 +309,15 @@ mod tests {
         let (a, b) = (Core::claim(0), Core::claim(1));
         moments.record(&a, at(10));
         moments.record(&b, at(20));
-        assert_eq!(moments.newest(3, at(0), at(20)), None);
+        assert_eq!(moments.newest(3, at(0), at(20), None), None);
         moments.record(&a, at(30));
-        assert_eq!(moments.newest(3, at(0), at(30)), Some(at(10)));
-        assert_eq!(moments.newest(2, at(0), at(30)), Some(at(20)));
-        assert_eq!(moments.newest(1, at(0), at(30)), Some(at(30)));
-        assert_eq!(moments.newest(3, at(10), at(30)), None, "the first has aged out");
+        assert_eq!(moments.newest(3, at(0), at(30), None), Some(at(10)));
+        assert_eq!(moments.newest(2, at(0), at(30), None), Some(at(20)));
+        assert_eq!(moments.newest(1, at(0), at(30), None), Some(at(30)));
+        assert_eq!(moments.newest(3, at(10), at(30), None), None, "the first has aged out");
         for millis in 31..100 {
             moments.record(&a, at(millis));
         }
-        assert_eq!(moments.newest(3, at(0), at(99)), Some(at(97)));
+        assert_eq!(moments.newest(3, at(0), at(99), None), Some(at(97)));
     }
 }

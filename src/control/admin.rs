@@ -62,6 +62,7 @@ pub fn router(plane: Arc<Plane>, token: Token) -> Router {
         .route("/breakers/{name}/override", post(orders::force))
         .route("/breakers/{name}/reset", post(orders::reset))
         .route("/metrics", get(metrics_text))
+        .route("/status", get(status))
         .route("/stats/circuitbreaker/{series}/{name}", get(stats))
         .route("/reload", post(reload))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "no such path") })
@@ -229,6 +230,7 @@ async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
     off_thread(move || {
         let table = plane.live.current();
         let (addresses, unresolved) = plane.names.report();
+        let figures = plane.sharing.as_ref().map(|sharing| sharing.figures());
         let handlers = plane.handlers();
         let text = metrics::text(&metrics::Scrape {
             process: &plane.process,
@@ -245,11 +247,27 @@ async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
             handlers: handlers.tallies().collect(),
             driver: &plane.driver,
             version: VERSION,
+            sharing: figures.as_ref(),
             now: clock::now(),
         });
         ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response()
     })
     .await
+}
+
+async fn status(State(plane): State<Arc<Plane>>) -> Response {
+    let now = clock::now();
+    let state = plane.sharing.as_ref().map(|sharing| sharing.figures().shown(now));
+    Json(json!({
+        "version": VERSION,
+        "driver": plane.driver,
+        "cores": plane.registry.cores(),
+        "generation": plane.live.current().generation,
+        "last_reload_refused": plane.is_stale(),
+        "draining": plane.is_draining(),
+        "state": state.unwrap_or_else(|| json!({"type": "memory"})),
+    }))
+    .into_response()
 }
 
 /// Every service by its name: its route's and its own.

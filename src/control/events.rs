@@ -20,7 +20,7 @@ use super::plane::Plane;
 use super::source;
 use super::view::Counts;
 use crate::breaker::Transition;
-use crate::breaker::circuit::State;
+use crate::breaker::circuit::{Move, State};
 use crate::clock::{self, Now};
 use crate::table::{Guard, Notice, Report, Table};
 
@@ -61,6 +61,9 @@ pub struct Event {
     pub to: &'static str,
     /// Why.
     pub reason: &'static str,
+    /// Whose decision it was: `local`, `admin`, or that of other instances, learnt by asking
+    /// (`cluster`) or because of a hint (`hint`).
+    pub origin: &'static str,
     /// What it has counted; for `reject`, `refused` is the number within the last second.
     pub counts: Counts,
     /// This process: `host:pid`.
@@ -184,7 +187,10 @@ impl Watcher {
 
         let event = Arc::new(event(breaker, transition));
         self.plane.series.note(name, event.event, 1, clock::wall());
-        self.plane.handlers().call(&event);
+        // A move that others made first has been told by them.
+        if !matches!(transition.step, Move::Follow(..)) {
+            self.plane.handlers().call(&event);
+        }
         // Refused only when nobody has subscribed.
         let _ = self.plane.events.send(event);
     }
@@ -240,6 +246,7 @@ fn event(guard: &Guard, transition: Transition) -> Event {
         from: from.as_str(),
         to: to.as_str(),
         reason: step.reason(),
+        origin: step.origin(),
         // What counted when it moved: the move itself has begun anew.
         counts: Counts { failures, ..Counts::of(breaker, at) },
         instance: &INSTANCE,
@@ -258,6 +265,7 @@ fn rejection(guard: &Guard, refused: u64) -> Event {
         from: state,
         to: state,
         reason: "refused",
+        origin: "local",
         counts: Counts { refused, ..Counts::of(breaker, now) },
         instance: &INSTANCE,
         time: crate::log::rfc3339(clock::wall()),
@@ -270,7 +278,7 @@ mod tests {
     use super::super::line::tests::moved;
     use super::super::view::tests::{exchange, guard, plane, reset};
     use super::*;
-    use crate::breaker::circuit::{Cause, Move};
+    use crate::breaker::circuit::{Cause, Course, Source};
     use crate::breaker::outcome::Ending;
     use crate::breaker::{Core, Verdict};
     use crate::config::{Call, Config, Handler, HandlerKind};
@@ -382,6 +390,22 @@ mod tests {
         assert!(watcher.is_served(&kept, &kept.breakers[0]), "an older table, the same memory");
         kept.breakers[0].name = "GET /gone".into();
         assert!(!watcher.is_served(&kept, &kept.breakers[0]), "it left the table");
+    }
+
+    #[test]
+    fn an_event_says_whose_decision_a_move_was() {
+        let (plane, _orders) = plane(&fragile());
+        let table = plane.live.current();
+        let mut events = plane.events.subscribe();
+        let mut watcher = Watcher::new(plane);
+        for (step, origin) in [
+            (Move::Trip(Cause::Failures), "local"),
+            (Move::Follow(Course::Open, Source::Hint), "hint"),
+            (Move::Follow(Course::Close, Source::Poll), "cluster"),
+        ] {
+            watcher.tell(&table.breakers[0], moved(step, 1));
+            assert_eq!(events.try_recv().unwrap().origin, origin);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::exposition::Family;
 use super::metrics::Scrape;
 use super::view::{self, forced_word};
-use crate::breaker::circuit::{Cause, EDGES, Forced, Move, State, legal};
+use crate::breaker::circuit::{Cause, Course, EDGES, Forced, Move, Source, State, legal};
 use crate::breaker::policy::{Mode, Policy};
 use crate::breaker::{Breaker, Reason, Totals};
 use crate::clock::Now;
@@ -32,16 +32,42 @@ pub(super) fn transitions(scrape: &Scrape<'_>, family: &mut Family<'_>) {
             if count == 0 && !may(breaker.policy(), from, step) {
                 continue;
             }
-            let labels = [
-                ("breaker", &**name),
-                ("from", from.as_str()),
-                ("to", to.as_str()),
-                ("reason", step.reason()),
-                ("origin", if step == Move::Reset { "admin" } else { "local" }),
-            ];
-            family.sample(&labels, count);
+            moves(family, name, from, to, step, count);
+        }
+        for from in State::ALL {
+            for (course, source) in COURSES {
+                let count = breaker.followed(from, course, source);
+                let to = course.state();
+                let ramp = breaker.policy().recovery().is_some_and(|it| it.ramp.is_some());
+                let eases = from == State::Recovering || to == State::Recovering;
+                let may = scrape.sharing.is_some() && from != to && (ramp || !eases);
+                if count > 0 || may {
+                    moves(family, name, from, to, Move::Follow(course, source), count);
+                }
+            }
         }
     }
+}
+
+/// What a cluster may be agreed on, by the ways to learn it.
+const COURSES: [(Course, Source); 6] = [
+    (Course::Close, Source::Poll),
+    (Course::Close, Source::Hint),
+    (Course::Open, Source::Poll),
+    (Course::Open, Source::Hint),
+    (Course::Ease, Source::Poll),
+    (Course::Ease, Source::Hint),
+];
+
+fn moves(family: &mut Family<'_>, name: &str, from: State, to: State, step: Move, count: u64) {
+    let labels = [
+        ("breaker", name),
+        ("from", from.as_str()),
+        ("to", to.as_str()),
+        ("reason", step.reason()),
+        ("origin", step.origin()),
+    ];
+    family.sample(&labels, count);
 }
 
 /// Whether a breaker of this policy makes the move in the course of its life.
@@ -57,7 +83,7 @@ fn may(policy: &Policy, from: State, step: Move) -> bool {
         Move::Heal => policy.recovery().is_some() && !ramp,
         Move::Ease | Move::Settle => ramp,
         Move::Reset => from == State::Open,
-        Move::Adopt => false,
+        Move::Adopt | Move::Follow(..) => false,
     };
     asked && (from != State::Recovering || ramp)
 }

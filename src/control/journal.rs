@@ -36,6 +36,8 @@ pub struct Entry {
     pub to: &'static str,
     /// Why.
     pub reason: &'static str,
+    /// Whose decision it was.
+    pub origin: &'static str,
     /// Failures, or slow exchanges, that counted.
     pub failures: u32,
     /// Out of how many; zero where no share was asked for.
@@ -52,6 +54,7 @@ impl Journal {
             from: transition.from.as_str(),
             to: transition.to().as_str(),
             reason: transition.step.reason(),
+            origin: transition.step.origin(),
             failures: transition.failures,
             requests: transition.requests,
             epoch: transition.epoch,

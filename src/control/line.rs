@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::breaker::circuit::{Cause, Move};
+use crate::breaker::circuit::{Cause, Course, Move};
 use crate::breaker::policy::{Policy, Window};
 use crate::breaker::{Breaker, Transition};
 
@@ -31,6 +31,13 @@ pub(super) fn line(
         Move::Settle => "all traffic is back".to_owned(),
         Move::Reset => "reset by an operator".to_owned(),
         Move::Adopt => "the policy changed".to_owned(),
+        Move::Follow(Course::Open, _) => format!(
+            "agreed with the other instances, probe in {}",
+            span(Duration::from_millis(breaker.remaining_ms(transition.at)))
+        ),
+        Move::Follow(Course::Ease | Course::Close, _) => {
+            "agreed with the other instances".to_owned()
+        }
     };
     let (from, to) = (transition.from.as_str(), transition.to().as_str());
     let mut line = format!("{name}  {from} → {to}  {why}");

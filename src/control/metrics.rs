@@ -5,8 +5,9 @@
 //! its names, types and help, and the documentation is made from it.
 
 use super::exposition::{Family, push_all};
-use super::gauges;
 use super::handler::Tally as HandlerTally;
+use super::sharing::Figures;
+use super::{gauges, shares};
 use crate::clock::Now;
 use crate::stats::{Bound, Connections, Count, Process, Retries, ServiceTally, Tally, TargetTally};
 use crate::table::Guard;
@@ -42,6 +43,8 @@ pub struct Scrape<'a> {
     pub driver: &'a str,
     /// Which fusebox this is.
     pub version: &'a str,
+    /// How this process stands to others; `None`: state is in memory.
+    pub sharing: Option<&'a Figures>,
     /// When.
     pub now: Now,
 }
@@ -66,7 +69,8 @@ pub struct Metric {
     pub kind: Kind,
     /// What it says, in one sentence.
     pub help: &'static str,
-    write: fn(&Scrape<'_>, &mut Family<'_>),
+    /// Appends its samples.
+    pub(super) write: fn(&Scrape<'_>, &mut Family<'_>),
 }
 
 /// What a metric is.
@@ -76,9 +80,11 @@ pub enum Kind {
     Counter,
     /// It goes up and down.
     Gauge,
+    /// How many were within each bound.
+    Histogram,
 }
 
-/// Every metric, in the order of the text.
+/// Every metric of this process alone, in the order of the text.
 pub const METRICS: &[Metric] = &[
     counter(
         "fusebox_requests_total",
@@ -307,7 +313,7 @@ pub const METRICS: &[Metric] = &[
 #[must_use]
 pub fn text(scrape: &Scrape<'_>) -> String {
     let mut out = String::new();
-    for metric in METRICS {
+    for metric in METRICS.iter().chain(shares::METRICS) {
         let (name, kind) = (metric.name, metric.kind.as_str());
         out.push_str("# HELP ");
         push_all(&mut out, &[name, " ", metric.help, "\n# TYPE ", name, " ", kind, "\n"]);
@@ -349,7 +355,7 @@ impl Family<'_> {
     }
 }
 
-const fn counter(
+pub(super) const fn counter(
     name: &'static str,
     help: &'static str,
     write: fn(&Scrape<'_>, &mut Family<'_>),
@@ -357,7 +363,7 @@ const fn counter(
     Metric { name, kind: Kind::Counter, help, write }
 }
 
-const fn gauge(
+pub(super) const fn gauge(
     name: &'static str,
     help: &'static str,
     write: fn(&Scrape<'_>, &mut Family<'_>),
@@ -372,6 +378,7 @@ impl Kind {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -406,6 +413,7 @@ mod tests {
         let (service, target) = (ServiceTally::new(1), TargetTally::new(1));
         (1..=3).for_each(|slot| service.add(&core, slot - 1, slot as u64));
         (1..=4).for_each(|slot| target.add(&core, slot - 1, slot as u64));
+        let figures = shares::tests::figures(now);
         let called = HandlerTally::default();
         called.note(Called::Failed);
         let scrape = Scrape {
@@ -423,6 +431,7 @@ mod tests {
             handlers: vec![("ops", &called)],
             driver: "io_uring",
             version: "0.0.0",
+            sharing: Some(&figures),
             now,
         };
         let text = text(&scrape);
@@ -435,7 +444,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_rules_of_their_kind() {
-        for metric in METRICS {
+        for metric in METRICS.iter().chain(shares::METRICS) {
             assert!(metric.name.starts_with("fusebox_"), "{}", metric.name);
             let counts = metric.name.ends_with("_total");
             assert_eq!(counts, metric.kind == Kind::Counter, "{}", metric.name);

@@ -22,9 +22,12 @@ mod orders;
 pub mod plane;
 mod ports;
 mod program;
+mod reconcile;
 pub mod reload;
 pub mod secrets;
 pub mod series;
+mod shares;
+pub mod sharing;
 mod signals;
 pub mod source;
 pub mod view;
@@ -41,7 +44,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::access::{Rings, Sink, Writer};
 use crate::breaker::registry::Registry;
 use crate::clock;
-use crate::config::{self, Admin, Config, Workers};
+use crate::config::{self, Admin, Config, State, Workers};
 use crate::stats::{Process, Tallies};
 use crate::table::live::Live;
 use crate::worker::{Crew, Plan};
@@ -53,7 +56,9 @@ use handlers::Handlers;
 use names::Names;
 use plane::{Order, Parts, Plane};
 use ports::Ports;
+use reconcile::Reconciler;
 use reload::{Compiled, Reloader};
+use sharing::Sharing;
 use source::Source;
 
 pub use crate::worker::StartError;
@@ -76,6 +81,7 @@ pub struct Running {
     reloader: Reloader,
     orders: mpsc::UnboundedReceiver<Order>,
     admin_address: Option<SocketAddr>,
+    reconciler: Option<Reconciler>,
     began: clock::Now,
 }
 
@@ -127,6 +133,13 @@ async fn start_with(
         .map_err(|error| StartError(format!("cannot install signal handlers: {error}")))?;
     let door = bind_admin(config.admin.as_ref()).await?;
 
+    let redis = match &config.state {
+        State::Memory => None,
+        State::Redis(redis) => Some(redis),
+    };
+    // A password that is not there is no reason to serve without it.
+    redis.map(|redis| reconcile::password(redis)()).transpose().map_err(StartError)?;
+
     let cores = cores(config.workers);
     let registry = Registry::seeded(cores, seed());
     let _ = names.resolve(&config).await;
@@ -163,9 +176,13 @@ async fn start_with(
         report,
         handlers,
         access,
+        sharing: redis.map(|_| Arc::new(Sharing::new(began))),
     });
     plane.series.follow(&config);
     signals.obey(&plane);
+    let shared = redis.zip(plane.sharing.as_ref());
+    let reconciler =
+        shared.map(|(redis, sharing)| Reconciler::start(&plane, sharing, redis, seed()));
     tokio::spawn(names::keep(Arc::clone(&plane.names), plane.orders.clone()));
     tokio::spawn(events::watch(Arc::clone(&plane), notices));
     let admin_address = door.as_ref().map(|(_, address, _)| *address);
@@ -179,7 +196,7 @@ async fn start_with(
     let ports = Ports::new(&config.listen, crew.addresses());
     let tallies = compiled.tallies;
     let reloader = Reloader { plane, crew, source, config, tallies, token, ports };
-    Ok(Running { reloader, orders, admin_address, began })
+    Ok(Running { reloader, orders, admin_address, reconciler, began })
 }
 
 /// Starts the thread that writes the access log.
@@ -309,6 +326,9 @@ impl Running {
             }
         }
         self.drain().await;
+        if let Some(reconciler) = self.reconciler.take() {
+            reconciler.leave().await;
+        }
     }
 
     async fn drain(&self) {

@@ -17,6 +17,7 @@ use super::journal::Journal;
 use super::names::Names;
 use super::reload::Verdict;
 use super::series::Series;
+use super::sharing::Sharing;
 use crate::access::Writer;
 use crate::breaker::registry::Registry;
 use crate::stats::Process;
@@ -51,6 +52,8 @@ pub struct Plane {
     pub series: Series,
     /// Takes the moves that an operator's order made.
     pub report: Report,
+    /// How this process stands to others; `None`: state is in memory.
+    pub sharing: Option<Arc<Sharing>>,
     events_dropped: Arc<AtomicU64>,
     handlers: Mutex<Arc<Handlers>>,
     draining: AtomicBool,
@@ -91,6 +94,8 @@ pub struct Parts {
     pub handlers: Handlers,
     /// See [`Plane::access`].
     pub access: Writer,
+    /// See [`Plane::sharing`].
+    pub sharing: Option<Arc<Sharing>>,
 }
 
 impl std::fmt::Debug for Plane {
@@ -115,6 +120,7 @@ impl Plane {
             journal: Journal::default(),
             series: Series::default(),
             report: parts.report,
+            sharing: parts.sharing,
             events_dropped: parts.events_dropped,
             handlers: Mutex::new(Arc::new(parts.handlers)),
             draining: AtomicBool::new(false),

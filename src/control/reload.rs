@@ -256,6 +256,9 @@ fn fixed_at_start(running: &Config, wanted: &Config) -> Vec<&'static str> {
     if running.driver != wanted.driver {
         keys.push("io");
     }
+    if running.state != wanted.state {
+        keys.push("state");
+    }
     let same_admin = match (&running.admin, &wanted.admin) {
         (None, None) => true,
         (Some(a), Some(b)) => a.listen == b.listen,

@@ -227,6 +227,7 @@ pub(super) mod tests {
             handlers: Handlers::of_config(config, &Handlers::default()),
             access: Writer::start(Arc::new(Rings::new(1)), Sink::open(&config.log).unwrap())
                 .unwrap(),
+            sharing: None,
         });
         plane.series.follow(config);
         (plane, receiver)

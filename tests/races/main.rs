@@ -24,8 +24,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::circuit::State;
+use breaker::follow::{AGELESS, Tallies};
 use breaker::memory::Memory;
 use breaker::outcome::Ending;
+use breaker::peers::{Bell, Lease};
 use breaker::policy::{Heal, Policy, Recovery, Share, Shares, Trip, Window};
 use breaker::{Breaker, Core, Transition, Verdict};
 use clock::Now;
@@ -56,6 +58,8 @@ fn main() {
     explore("two successes that complete a round close it once", || permits(2, 2));
     explore("a permit that comes back is given again", returned);
     explore("a reset is not undone by a failure before it", reset_wins);
+    explore("what others count and a failure here trip once", told);
+    explore("a lease gives its permits and no more", lent);
 }
 
 fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
@@ -123,6 +127,47 @@ fn reset_wins() {
     let undone = tripped.is_some_and(|tripped| tripped.epoch > moved.epoch);
     assert!(!undone, "the failure was not later than the reset");
     assert_eq!(state, State::Closed);
+}
+
+/// The control plane tells what another instance counts while a core fails: whoever is later sees
+/// both.
+fn told() {
+    let breaker = breaker(Policy::reset(count(2), Window::Cumulative, Duration::from_secs(9)));
+    breaker.join(&Bell::new(), 0);
+    let other = Arc::clone(&breaker);
+    let failing = thread::spawn(move || exchange(&other, 0, Ending::Answered(500)).is_some());
+    let theirs = Tallies { failures: vec![(AGELESS, 1)], ends: Vec::new() };
+    breaker.told(breaker.word().epoch(), &theirs, 1);
+    let ticked = breaker.tick(at(0)).is_some();
+    let failed = failing.join().unwrap();
+    assert!(ticked != failed, "{ticked} {failed}");
+    assert_eq!(breaker.word().state(), State::Open);
+}
+
+/// A permit is lent while two cores ask.
+fn lent() {
+    let policy = Policy::reset(count(1), Window::Cumulative, Duration::from_micros(8));
+    let breaker = breaker(policy);
+    breaker.join(&Bell::new(), 0);
+    breaker.lend(Lease::Nothing);
+    assert!(exchange(&breaker, 0, Ending::Answered(500)).is_some());
+    let asking = |core| {
+        let breaker = Arc::clone(&breaker);
+        // The ticket is out until both have asked.
+        thread::spawn(move || match breaker.admit(&Core::claim(core), at(20)).0 {
+            Verdict::Admit(ticket) => {
+                std::mem::forget(ticket);
+                1
+            }
+            Verdict::Refuse { .. } => 0,
+        })
+    };
+    let cores = [asking(0), asking(1)];
+    let epoch = breaker.word().epoch();
+    let epoch = if breaker.word().state() == State::Open { epoch } else { epoch - 1 };
+    breaker.lend(Lease::Held { epoch, permits: 1, needed: 1, until: at(1000) });
+    let admitted: u32 = cores.map(|core| core.join().unwrap()).iter().sum();
+    assert!(admitted <= 1, "{admitted} probes with one permit");
 }
 
 fn half_open(requests: u32, successes: u32) -> Arc<Breaker> {

@@ -44,7 +44,10 @@ const DEPENDENCIES: &[(&str, &str)] = &[
     ("log", "what libraries say arrives in our log"),
     ("memchr", "finds line ends quickly"),
     ("monoio", "thread-per-core io_uring"),
+    ("redis", "the client of Redis and Valkey: protocol and pipelining"),
     ("rustix", "affinity, signals and limits of the load tests as safe calls"),
+    ("rustls", "TLS without C libraries"),
+    ("rustls-native-certs", "the certificate authorities that the system trusts"),
     ("schemars", "the schema from the document types"),
     ("serde", "the document types"),
     ("serde_json", "the document and the admin API's answers"),
@@ -53,6 +56,7 @@ const DEPENDENCIES: &[(&str, &str)] = &[
     ("strsim", "did you mean"),
     ("tempfile", "directories of tests"),
     ("tokio", "the control plane"),
+    ("tokio-rustls", "TLS on the sockets of the control plane"),
     ("tower", "calls the admin routes without sockets"),
 ];
 

@@ -12,6 +12,7 @@ const LADDER: &[(&str, &[&str])] = &[
     ("breaker", &["clock"]),
     ("http1", &[]),
     ("config", &["breaker::policy", "http1::head", "http1::forwarding"]),
+    ("cluster", &["breaker", "config", "log", "clock"]),
     ("stats", &["breaker"]),
     ("access", &["config", "breaker::Core", "log", "clock"]),
     ("table", &["config", "breaker", "http1", "stats", "clock"]),
@@ -42,6 +43,7 @@ const LADDER: &[(&str, &[&str])] = &[
         "control",
         &[
             "worker",
+            "cluster",
             "access",
             "config",
             "table",
@@ -71,10 +73,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("io_uring", &["src/rt/"]),
     ("jsonc_parser", &["src/config/"]),
     ("monoio", &["src/rt/"]),
+    ("redis", &["src/cluster/store/"]),
+    ("rustls", &["src/cluster/store/"]),
+    ("rustls_native_certs", &["src/cluster/store/"]),
     ("schemars", &["src/config/"]),
     ("socket2", &["src/rt/"]),
     ("strsim", &["src/config/"]),
-    ("tokio", &["src/control/", "src/demo/"]),
+    ("tokio", &["src/cluster/store/", "src/control/", "src/demo/"]),
+    ("tokio_rustls", &["src/cluster/store/"]),
 ];
 
 /// Rooms that serve requests. Each file of theirs denies what allocates and locks, or says in one
@@ -87,6 +93,7 @@ const COLD: &[&str] = &[
     "src/access/render.rs",
     "src/access/sink.rs",
     "src/access/writer.rs",
+    "src/breaker/follow.rs",
     "src/breaker/registry.rs",
     "src/http1/answer.rs",
     "src/table/compile.rs",

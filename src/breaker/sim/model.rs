@@ -638,6 +638,8 @@ impl Model {
             Move::Probe => State::HalfOpen,
             Move::Ease => State::Recovering,
             Move::Lapse | Move::Heal | Move::Settle | Move::Reset | Move::Adopt => State::Closed,
+            // Nobody leads here: `cluster::sim` plays what does.
+            Move::Follow(course, _) => course.state(),
         };
         self.epoch = (self.epoch + 1) % EPOCHS;
         self.since = now;

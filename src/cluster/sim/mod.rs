@@ -1,0 +1,129 @@
+//! Whole clusters under a seed: the machine and the breakers as they are served, a network that
+//! loses, doubles, delays and reorders, and a store that stops, forgets and goes back in time.
+//!
+//! Each play is one promise. `FUSEBOX_SIM_SEED=n` plays one seed again; `FUSEBOX_SIM_SEEDS=n` plays
+//! so many of each: `.ci/run` plays a thousand, the unit tests a few.
+
+mod fake;
+mod plays;
+mod server;
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+type Play = fn(u64);
+
+/// Seeds of plays that once failed, with what they found.
+const FOUND: [(Play, u64, &str); 4] = [
+    (plays::orders, 0, "versions began anew under the eyes of who had seen them"),
+    (plays::tripping, 12, "who opened by age kept its last failures to itself until its next tick"),
+    (plays::tripping, 21, "the last part of what it took was told in silence"),
+    (plays::tripping, 800, "two told in silence what together it took, and crossed"),
+];
+
+fn env(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// Plays as many seeds as are asked for.
+fn seeds(play: Play) {
+    if let Some(seed) = env("FUSEBOX_SIM_SEED") {
+        play(seed);
+        return;
+    }
+    let (seeds, next) = (env("FUSEBOX_SIM_SEEDS").unwrap_or(20), AtomicU64::new(0));
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        break;
+                    }
+                    let played = std::panic::catch_unwind(|| play(seed));
+                    assert!(played.is_ok(), "seed {seed}; replay with FUSEBOX_SIM_SEED={seed}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn what_was_found_once_stays_mended() {
+    for (play, seed, what) in FOUND {
+        println!("seed {seed}: {what}");
+        play(seed);
+    }
+}
+
+#[test]
+fn no_failure_is_lost_and_none_counted_twice() {
+    seeds(plays::counting);
+}
+
+#[test]
+fn failures_spread_over_instances_open_all_of_them_in_time() {
+    seeds(plays::tripping);
+}
+
+#[test]
+fn fewer_failures_than_it_takes_open_nothing() {
+    seeds(plays::sparing);
+}
+
+#[test]
+fn a_round_has_its_probes_and_no_more_wherever_they_are_sent() {
+    seeds(plays::probing);
+}
+
+#[test]
+fn after_whatever_happened_all_agree_and_close() {
+    seeds(plays::storm);
+}
+
+#[test]
+fn one_sick_instance_opens_itself_and_nobody_else() {
+    seeds(plays::quorum);
+}
+
+#[test]
+fn without_the_store_each_goes_on_as_it_is_told_to() {
+    seeds(plays::loss);
+}
+
+#[test]
+fn a_clock_that_jumps_holds_nobody_longer_than_is_allowed() {
+    seeds(plays::clocks);
+}
+
+#[test]
+fn an_order_holds_everywhere_and_ends_everywhere() {
+    seeds(plays::orders);
+}
+
+#[test]
+fn who_begins_anew_learns_what_all_know() {
+    seeds(plays::restarting);
+}
+
+#[test]
+fn a_reload_mixes_no_counts_and_keeps_the_state() {
+    seeds(plays::reloading);
+}
+
+#[test]
+fn breakers_beyond_what_fits_into_one_call_wait_for_the_next() {
+    plays::crowd();
+}
+
+#[test]
+fn no_answer_of_whatever_bytes_is_a_panic() {
+    seeds(plays::garbage);
+}
+
+#[test]
+fn who_leaves_leaves_nothing() {
+    seeds(plays::leaving);
+}
