@@ -3,7 +3,8 @@
 //! Harness: `proxy` runs the binary, `origin` stands behind it, `client` before it; `recorder`
 //! writes down what comes through, `corpus` holds what is sent, `reading` what the library takes it
 //! for; `kernel` holds the system calls, `wait` the deadlines, `document` writes configurations;
-//! `network` makes a network of a test's own, `resolver` answers for names in it.
+//! `network` makes a network of a test's own, `resolver` answers for names in it; `fleet` starts
+//! several proxies on one Redis, which `server` runs.
 //! The other modules are tests, one subject each. No fixed ports, loopback only.
 //! `FUSEBOX_E2E_DRIVER` picks the driver of every proxy whose document names none.
 
@@ -20,6 +21,7 @@
 mod client;
 mod corpus;
 mod document;
+mod fleet;
 mod kernel;
 mod network;
 mod origin;
@@ -27,6 +29,8 @@ mod proxy;
 mod reading;
 mod recorder;
 mod resolver;
+#[path = "../store/server.rs"]
+mod server;
 mod wait;
 
 mod abort;
@@ -57,6 +61,7 @@ mod limits;
 mod links;
 mod names;
 mod orders;
+mod outage;
 mod recovery;
 mod reload;
 mod replies;
@@ -65,6 +70,7 @@ mod retry;
 mod routing;
 mod seeds;
 mod series;
+mod sharing;
 mod sink;
 mod smuggling;
 mod stand_in;

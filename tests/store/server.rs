@@ -1,0 +1,360 @@
+//! Real Redis servers as child processes, on ports the system picks.
+//!
+//! One server, one that Sentinel watches, three nodes of a Cluster; each is killed when it is
+//! dropped. `redis-server` (or `valkey-server`) has to be installed: without it a test fails and
+//! says so.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a server may take for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server; dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+    arguments: Vec<String>,
+    directory: TempDir,
+}
+
+/// A server's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Text(String),
+    Number(i64),
+    Nothing,
+    List(Vec<Reply>),
+    Error(String),
+}
+
+/// A connection that is spoken to in commands.
+#[derive(Debug)]
+pub(crate) struct Talk {
+    stream: BufReader<TcpStream>,
+}
+
+impl Server {
+    /// An empty server that keeps nothing.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with further arguments; `{dir}` stands for a directory of its own.
+    #[track_caller]
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let directory = TempDir::new().unwrap();
+        Self::start_in(directory, arguments)
+    }
+
+    #[track_caller]
+    pub(crate) fn start_in(directory: TempDir, arguments: &[&str]) -> Self {
+        let inside = directory.path().to_str().unwrap();
+        let own = |text: &&str| text.replace("{dir}", inside);
+        let arguments: Vec<String> = arguments.iter().map(own).collect();
+        for _ in 0..10 {
+            let port = free_port();
+            let mut child = spawn(port, &arguments, directory.path());
+            if comes_up(&mut child, port) {
+                return Self { child, port, arguments, directory };
+            }
+        }
+        panic!("no redis-server comes up with {arguments:?}");
+    }
+
+    /// An empty server at this port, which was free a moment ago.
+    #[allow(dead_code, reason = "not every test that has servers asks")]
+    #[track_caller]
+    pub(crate) fn start_at(port: u16) -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut child = spawn(port, &[], directory.path());
+        assert!(comes_up(&mut child, port), "port {port} was taken meanwhile");
+        Self { child, port, arguments: Vec::new(), directory }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of its plain port.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    #[allow(dead_code, reason = "not every test that has servers asks")]
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// Starts it again where it was, as empty as at first.
+    #[track_caller]
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(self.port, &self.arguments, self.directory.path());
+        assert!(comes_up(&mut self.child, self.port), "it does not come up again");
+    }
+
+    /// Leaves its connections open and answers nothing.
+    pub(crate) fn stall(&self) {
+        signal(self.child.id(), "STOP");
+    }
+
+    /// Goes on.
+    pub(crate) fn resume(&self) {
+        signal(self.child.id(), "CONT");
+    }
+
+    /// What it answers to `words`.
+    #[track_caller]
+    pub(crate) fn tell(&self, words: &[&str]) -> Reply {
+        self.talk().ask(words)
+    }
+
+    /// A connection of its own.
+    #[track_caller]
+    pub(crate) fn talk(&self) -> Talk {
+        Talk::with(self.port).expect("a connection")
+    }
+
+    /// The value of `field` in what it tells of `section`. None of a server that hangs up, as one
+    /// does that becomes a master.
+    pub(crate) fn info(&self, section: &str, field: &str) -> Option<String> {
+        let told = Talk::with(self.port).and_then(|mut talk| talk.try_ask(&["INFO", section]));
+        let Ok(Reply::Text(text)) = told else { return None };
+        let value = |line: &str| Some(line.strip_prefix(field)?.strip_prefix(':')?.to_owned());
+        text.lines().find_map(value)
+    }
+
+    /// Every key, in every database.
+    #[track_caller]
+    pub(crate) fn keys(&self) -> Vec<String> {
+        match self.tell(&["KEYS", "*"]) {
+            Reply::List(keys) => keys.iter().map(Reply::text).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            let log = std::fs::read_to_string(self.directory.path().join("log"));
+            eprintln!("redis-server {} said:\n{}", self.port, log.unwrap_or_default());
+        }
+    }
+}
+
+impl Reply {
+    /// The text, or the number as text.
+    #[track_caller]
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
+            other => panic!("{other:?} is no text"),
+        }
+    }
+}
+
+impl Talk {
+    pub(crate) fn with(port: u16) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    #[track_caller]
+    pub(crate) fn ask(&mut self, words: &[&str]) -> Reply {
+        self.try_ask(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    pub(crate) fn try_ask(&mut self, words: &[&str]) -> std::io::Result<Reply> {
+        let mut text = format!("*{}\r\n", words.len());
+        for word in words {
+            write!(text, "${}\r\n{word}\r\n", word.len()).unwrap();
+        }
+        self.stream.get_mut().write_all(text.as_bytes())?;
+        self.reply()
+    }
+
+    /// The next reply, asked for or not.
+    pub(crate) fn reply(&mut self) -> std::io::Result<Reply> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let line = line.trim_end();
+        let (kind, rest) = line.split_at(1);
+        let number = || rest.parse::<i64>().expect("a number");
+        Ok(match kind {
+            "+" => Reply::Text(rest.to_owned()),
+            "-" => Reply::Error(rest.to_owned()),
+            ":" => Reply::Number(number()),
+            "$" | "*" if number() < 0 => Reply::Nothing,
+            "$" => {
+                let mut bytes = vec![0; usize::try_from(number()).unwrap() + 2];
+                self.stream.read_exact(&mut bytes)?;
+                bytes.truncate(bytes.len() - 2);
+                Reply::Text(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            "*" => Reply::List((0..number()).map(|_| self.reply()).collect::<Result<_, _>>()?),
+            _ => panic!("{line:?} is no reply"),
+        })
+    }
+}
+
+/// A master, a replica of it, and the sentinel that watches them by the name `shop`.
+pub(crate) struct Watched {
+    pub(crate) master: Server,
+    pub(crate) replica: Server,
+    pub(crate) sentinel: Server,
+}
+
+impl Watched {
+    #[track_caller]
+    pub(crate) fn start() -> Self {
+        let master = Server::start();
+        let port = master.port().to_string();
+        let replica = Server::start_with(&["--replicaof", "127.0.0.1", &port]);
+        let linked = || replica.info("replication", "master_link_status").as_deref() == Some("up");
+        until("the replica follows", linked);
+        let directory = TempDir::new().unwrap();
+        let config = format!(
+            "sentinel monitor shop 127.0.0.1 {port} 1\nsentinel down-after-milliseconds shop 300\n\
+             sentinel failover-timeout shop 3000\n"
+        );
+        std::fs::write(directory.path().join("sentinel.conf"), config).unwrap();
+        let sentinel = Server::start_in(directory, &["{dir}/sentinel.conf", "--sentinel"]);
+        let watched = Self { master, replica, sentinel };
+        until("the sentinel knows the replica", || {
+            let Reply::List(known) = watched.sentinel.tell(&["SENTINEL", "REPLICAS", "shop"])
+            else {
+                return false;
+            };
+            !known.is_empty()
+        });
+        watched
+    }
+
+    /// Waits until the replica has become the master.
+    #[track_caller]
+    pub(crate) fn await_failover(&self) {
+        let is_master = || self.replica.info("replication", "role").as_deref() == Some("master");
+        until("the replica is the master", is_master);
+    }
+}
+
+/// Three nodes that hold a third of the slots each.
+#[track_caller]
+pub(crate) fn cluster() -> [Server; 3] {
+    let nodes = [(); 3].map(|()| {
+        let bus = free_port().to_string();
+        Server::start_with(&[
+            "--cluster-enabled",
+            "yes",
+            "--cluster-config-file",
+            "{dir}/nodes.conf",
+            "--cluster-node-timeout",
+            "1000",
+            "--cluster-port",
+            &bus,
+            "--cluster-require-full-coverage",
+            "no",
+        ])
+    });
+    for (nth, node) in nodes.iter().enumerate() {
+        let (first, last) = (nth * 16_384 / 3, (nth + 1) * 16_384 / 3 - 1);
+        let said = node.tell(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
+        assert_eq!(said, Reply::Text("OK".to_owned()));
+        let epoch = (nth + 1).to_string();
+        node.tell(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]);
+    }
+    for node in &nodes[1..] {
+        let bus = node.tell(&["CONFIG", "GET", "cluster-port"]);
+        let Reply::List(bus) = bus else { panic!("{bus:?}") };
+        let (port, bus) = (node.port().to_string(), bus[1].text());
+        nodes[0].tell(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+    }
+    until("the cluster is whole", || {
+        nodes.iter().all(|node| {
+            let Reply::Text(told) = node.tell(&["CLUSTER", "INFO"]) else { return false };
+            told.contains("cluster_state:ok") && told.contains("cluster_known_nodes:3")
+        })
+    });
+    nodes
+}
+
+/// Waits until `done`.
+#[track_caller]
+pub(crate) fn until(what: &str, done: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn spawn(port: u16, arguments: &[String], directory: &Path) -> Child {
+    let mut command = Command::new(program());
+    // A configuration file comes first.
+    let (files, options): (Vec<_>, Vec<_>) = arguments
+        .iter()
+        .partition(|argument| argument.ends_with(".conf") && argument.contains("sentinel"));
+    command.args(files).args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+    command.arg("--dir").arg(directory).arg("--logfile").arg(directory.join("log"));
+    if !options.iter().any(|option| *option == "--sentinel") {
+        command.args(["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]);
+    }
+    command.args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("redis-server starts")
+}
+
+fn program() -> &'static str {
+    let known = ["/usr/bin/redis-server", "/usr/bin/valkey-server", "/usr/local/bin/redis-server"];
+    let found = known.into_iter().find(|path| Path::new(path).exists());
+    found.expect("redis-server is missing: apt-get install redis-server")
+}
+
+/// Whether it answers; not when it ends, as where the port was taken meanwhile.
+fn comes_up(child: &mut Child, port: u16) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        let pong = Talk::with(port).and_then(|mut talk| talk.try_ask(&["PING"]));
+        match pong {
+            Ok(Reply::Text(_)) => return true,
+            Ok(Reply::Error(why)) if why.starts_with("NOAUTH") => return true,
+            _ => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    drop(child.kill());
+    false
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "kill -s {name} {pid}");
+}
