@@ -22,6 +22,7 @@ mod point;
 mod process;
 mod progress;
 mod proxy;
+mod redis;
 mod report;
 mod ring;
 mod scenarios;

@@ -37,6 +37,11 @@ impl Admin {
         Self(address)
     }
 
+    /// Where it listens.
+    pub(crate) const fn address(self) -> SocketAddr {
+        self.0
+    }
+
     /// The body of `path`, if it is answered 200.
     pub(crate) fn get(&self, path: &str) -> Result<Vec<u8>, String> {
         self.ask(path).map_err(|error| format!("admin API, {path}: {error}"))

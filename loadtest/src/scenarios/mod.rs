@@ -26,6 +26,7 @@ scenarios! {
     refusals,
     slow_clients,
     reload,
+    redis,
     soak,
 }
 
