@@ -317,6 +317,10 @@ impl Shard {
             }
             _ => None,
         };
+        // What was heard may call for an answer.
+        if kind != "c" && member.notice(view, now) == Haste::Now {
+            self.due = self.due.max(Due::Soon);
+        }
         Some(made.map(|made| (member.name.clone(), made)))
     }
 

@@ -32,6 +32,8 @@ impl Member {
         if record.epoch < self.agreed.epoch || same {
             return None;
         }
+        // What the breaker did by itself came before.
+        self.count_moves();
         let rival = record.epoch == self.agreed.epoch;
         self.others.prune(record.epoch, self.breaker.policy(), now);
         self.news += 1;
@@ -51,6 +53,12 @@ impl Member {
             self.counts = Some(self.base);
             self.alone = self.alone.filter(|_| record.course != Course::Open);
             self.is_reset = self.is_reset && self.base != word.epoch();
+            self.lend();
+            return None;
+        }
+        if self.is_reset && word.state() == State::Closed && !record.reset {
+            // An operator's reset that nobody has heard of yet comes after what all have.
+            (self.base, self.counts) = (word.epoch(), Some(word.epoch()));
             self.lend();
             return None;
         }
@@ -74,7 +82,6 @@ impl Member {
         (self.alone, self.is_reset) = (None, false);
         self.base = self.breaker.word().epoch();
         self.counts = Some(self.base);
-        self.count_moves();
         self.lend();
         made
     }

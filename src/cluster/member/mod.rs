@@ -31,7 +31,8 @@ use crate::clock::Now;
 use counts::geometry;
 
 /// How long what is agreed lives in the store if every instance ends; each puts it again in time.
-pub(super) const AGREED_TTL: Duration = Duration::from_secs(600);
+/// A key lives a second longer than what it holds: ten minutes in all.
+pub(super) const AGREED_TTL: Duration = Duration::from_secs(599);
 
 /// A breaker of which there is nothing to tell is looked at this often all the same.
 const NAP: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@ use super::super::register::Put;
 use super::super::shard::Knows;
 use super::{Member, Shard, millis};
 use crate::breaker::Transition;
-use crate::breaker::circuit::{Course, Source};
+use crate::breaker::circuit::{Course, Source, State};
 use crate::breaker::follow::Lead;
 use crate::breaker::peers::Lease;
 use crate::breaker::policy::Recovery;
@@ -114,7 +114,8 @@ impl Member {
     pub(super) fn lease(&self, shard: Shard<'_>, now: Now) -> Option<Table> {
         let recovery = self.breaker.policy().recovery()?;
         let word = self.breaker.word();
-        if self.agreed.course != Course::Open || !self.in_step(word) || self.alone.is_some() {
+        let round = self.agreed.course == Course::Open && self.in_step(word);
+        if !round || self.alone.is_some() || word.state() == State::Closed {
             return None;
         }
         let me = self.instance;
