@@ -21,7 +21,8 @@ pub(super) const BOUNDS_MICROS: [u64; 10] =
 /// The same thing is not told again sooner, though it came and went meanwhile.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// A server that starts or fails over is told of when it takes longer.
+/// A server that starts, fails over or is late is told of when it takes longer: one answer that did
+/// not come in time is a number in the metrics.
 const TRANSIENT: Duration = Duration::from_secs(2);
 
 /// What is known of the store.
@@ -187,7 +188,8 @@ impl Figures {
         };
         let since = self.failure.as_ref().map_or(now, |(_, since)| *since);
         self.failure = Some((failure.clone(), since));
-        let transient = failure.kind == Kind::NotReady && now.since(since) < TRANSIENT;
+        let passing = matches!(failure.kind, Kind::NotReady | Kind::Timeout);
+        let transient = passing && now.since(since) < TRANSIENT;
         if self.told.present == Some(failure.kind) || transient {
             return;
         }
@@ -263,25 +265,26 @@ mod tests {
     #[test]
     fn what_comes_and_goes_is_told_once_in_a_while_and_its_end_only_when_it_was_told() {
         let sharing = Sharing::new(Now::from_millis(1));
-        let late = || Err(Failure { kind: Kind::Timeout, text: "late".to_owned() });
+        let gone = || Err(Failure { kind: Kind::Unreachable, text: "refused".to_owned() });
         let begins = (true, false);
         let ends = (false, true);
         let silence = (false, false);
         assert_eq!(told(&sharing, Ok(Vec::new()), 10), silence);
-        assert_eq!(told(&sharing, late(), 100), begins);
-        assert_eq!(told(&sharing, late(), 300), silence, "still");
+        assert_eq!(told(&sharing, gone(), 100), begins);
+        assert_eq!(told(&sharing, gone(), 300), silence, "still");
         assert_eq!(told(&sharing, Ok(Vec::new()), 500), ends);
-        assert_eq!(told(&sharing, late(), 700), silence, "again so soon");
+        assert_eq!(told(&sharing, gone(), 700), silence, "again so soon");
         assert_eq!(told(&sharing, Ok(Vec::new()), 900), silence);
-        assert_eq!(told(&sharing, late(), 10_200), begins);
+        assert_eq!(told(&sharing, gone(), 10_200), begins);
     }
 
     #[test]
-    fn a_server_that_starts_is_given_some_time() {
+    fn a_server_that_starts_or_is_late_is_given_some_time() {
         let sharing = Sharing::new(Now::from_millis(1));
         let busy = || Err(Failure { kind: Kind::NotReady, text: "loading".to_owned() });
         assert_eq!(told(&sharing, busy(), 100), (false, false));
-        assert_eq!(told(&sharing, busy(), 2_000), (false, false));
+        let late = Err(Failure { kind: Kind::Timeout, text: "late".to_owned() });
+        assert_eq!(told(&sharing, late, 2_000), (false, false));
         assert_eq!(told(&sharing, busy(), 2_100), (true, false));
     }
 }
