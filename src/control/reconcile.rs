@@ -157,6 +157,9 @@ impl Reconcile {
 
     /// Sends what is due, and hears the answers. The machine goes on looking meanwhile.
     async fn exchange(&mut self, ticks: &mut Interval) {
+        if !self.store.has_begun().await {
+            return;
+        }
         let sent = clock::now();
         let asks: Vec<Ask> =
             std::iter::from_fn(|| self.machine.ask(sent)).take(CALLS_MAX).collect();

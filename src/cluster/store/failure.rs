@@ -122,6 +122,11 @@ impl Failure {
         Self { kind, text: text.into() }
     }
 
+    /// Before anything was tried.
+    pub(super) fn none_yet() -> Self {
+        Self::new(Kind::NotReady, "not connected yet")
+    }
+
     /// For a server that did not answer `what` in time.
     pub(super) fn late(what: &str) -> Self {
         Self::new(Kind::Timeout, format!("{what} took too long"))

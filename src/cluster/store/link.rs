@@ -62,7 +62,7 @@ impl Pause {
 impl Link {
     /// A link that is opened when it is first looked after.
     pub(super) fn new(target: Target, now: Now) -> Self {
-        let why = Failure::new(Kind::NotReady, "not connected yet");
+        let why = Failure::none_yet();
         Self { target, state: State::Closed { why, until: now }, pause: Pause::default() }
     }
 

@@ -68,7 +68,7 @@ impl Slots {
             seeds: seeds.to_vec(),
             turn: 0,
             of: vec![None; SLOTS],
-            why: Failure::new(Kind::NotReady, "not connected yet"),
+            why: Failure::none_yet(),
             state: Asking::At(clock::now()),
             pause: Pause::default(),
         }

@@ -59,6 +59,7 @@ pub struct Store {
     map: Map,
     links: Vec<Link>,
     resting: HashMap<Vec<u8>, Resting>,
+    begun: bool,
     dice: RandomState,
 }
 
@@ -114,7 +115,22 @@ impl Store {
         let digest = redis::Script::new(script.text).get_hash().to_owned();
         let script = Known { text: script.text, digest };
         let (resting, dice) = (HashMap::new(), RandomState::new());
-        Self { dialler, script, map, links, resting, dice }
+        Self { dialler, script, map, links, resting, begun: false, dice }
+    }
+
+    /// Whether a first attempt to connect has ended, well or not: until then a call would only be
+    /// refused.
+    pub async fn has_begun(&mut self) -> bool {
+        if !self.begun {
+            self.look_after(clock::now()).await;
+            let none_yet = Failure::none_yet();
+            let tried = |link: &Link| link.connection().err() != Some(&none_yet);
+            self.begun = match &self.map {
+                Map::Slots(slots) if self.links.is_empty() => slots.why != none_yet,
+                _ => self.links.iter().any(tried),
+            };
+        }
+        self.begun
     }
 
     /// Sends every call at once; the answers are in the order of the calls. Ends within twice the
@@ -199,7 +215,7 @@ impl Store {
         match link {
             Some(Ok(connection)) => connection.run(&self.script, call).await,
             Some(Err(why)) => Err(refused(why)),
-            None => Err(refused(&Failure::new(Kind::NotReady, "not connected yet"))),
+            None => Err(refused(&Failure::none_yet())),
         }
     }
 
