@@ -11,7 +11,7 @@ use super::atomics::Ordering;
 use super::circuit::{Course, Move, Source, State, Word};
 use super::peers::{Bell, FAILURE_SLOTS, Lease, Loss, Peers};
 use super::policy::{Heal, Window};
-use super::{Breaker, Sums, Transition, back, fixed};
+use super::{Breaker, Reason, Sums, Transition, back, fixed};
 use crate::clock::Now;
 
 /// The state that a cluster is agreed on.
@@ -38,6 +38,18 @@ pub struct Tallies {
 pub const AGELESS: Now = Now::from_micros(u64::MAX);
 
 impl Breaker {
+    /// Requests that found the breaker open, half-open or recovering and were no probe of it,
+    /// whether they were refused or let through all the same: those that would have been one.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        let totals = self.totals();
+        let by_state = |(reason, count): (&Reason, &u64)| {
+            if *reason == Reason::Override { 0 } else { *count }
+        };
+        let all = Reason::ALL.iter().cycle().zip(totals.refused.iter().chain(&totals.spared));
+        all.map(by_state).sum()
+    }
+
     /// Joins a cluster: cores ring `bell` for `group` when the breaker fails or moves. Until it is
     /// told otherwise it goes on deciding alone.
     pub fn join(&self, bell: &Arc<Bell>, group: u32) {

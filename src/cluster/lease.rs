@@ -13,8 +13,11 @@ use std::collections::BTreeMap;
 
 use crate::breaker::policy::PROBES_MAX;
 
-/// Changes of a table in one round are numbered in so many bits, below its epoch.
-const REVISION_BITS: u32 = 16;
+/// Changes of a table in one round are numbered in so many bits, below its epoch: of the 53 that
+/// the script's numbers have. A breaker that is open for want of requests, and whose permits are
+/// kept three times a second, has enough of them for half a year, and epochs for two years of
+/// moves each second.
+const REVISION_BITS: u32 = 26;
 const REVISION_MAX: u64 = (1 << REVISION_BITS) - 1;
 
 /// Instances in a table at most: a round has no more permits.
@@ -121,6 +124,14 @@ impl Table {
         Some(next)
     }
 
+    /// Whether `next` gives the same permits to the same instances, wanted by as many.
+    pub(super) fn differs_in_time_alone(&self, next: &Self) -> bool {
+        let timeless = |table: &Self| -> Vec<_> {
+            table.shares.iter().map(|(instance, it)| (*instance, it.out, it.done)).collect()
+        };
+        self.demand == next.demand && timeless(self) == timeless(next)
+    }
+
     fn others(&self, instance: u64) -> impl Iterator<Item = Share> {
         self.shares.iter().filter(move |(it, _)| **it != instance).map(|(_, share)| *share)
     }
@@ -129,6 +140,25 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_only_kept_for_longer_is_no_news_and_can_be_for_long() {
+        let share = Share { out: 1, done: 0, until: 5 };
+        let table = Table::new(9).with(1, share, Demand::Met).unwrap();
+        let longer = table.with(1, Share { until: 6, ..share }, Demand::Met).unwrap();
+        assert!(longer.rank() > table.rank() && table.differs_in_time_alone(&longer));
+        let back = Share { out: 0, ..share };
+        for next in [(1, back, Demand::Met), (2, share, Demand::Met), (1, share, Demand::Unmet)] {
+            let next = table.with(next.0, next.1, next.2).unwrap();
+            assert!(!table.differs_in_time_alone(&next), "{next:?}");
+        }
+        // A night of being open, kept three times a second.
+        let mut kept = table;
+        for until in 0..100_000 {
+            kept = kept.with(1, Share { until, ..share }, Demand::Met).unwrap();
+        }
+        assert_eq!(Table::read(kept.rank(), &kept.text()).map(|it| it.epoch), Some(9));
+    }
 
     #[test]
     fn a_table_is_read_as_it_was_written() {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::member::Member;
-use super::shard::Shard;
+use super::shard::{Shard, loss};
 use super::{Ask, Call, Malformed, SHARDS, Settings, Standing, Told};
 use crate::breaker::Breaker;
 use crate::breaker::peers::Bell;
@@ -60,13 +60,14 @@ impl Machine {
         let mut held: BTreeMap<Box<str>, Member> =
             held.map(|member| (member.name.clone(), member)).collect();
         self.groups.clear();
-        for (nth, (name, breaker)) in breakers.into_iter().enumerate() {
+        for (name, breaker) in breakers {
             let known = held.remove(name).filter(|it| it.breaker.shares_memory_with(breaker));
             let (mut member, new) = match known {
                 Some(member) => (member, false),
                 None => (Member::new(name, breaker, self.settings.instance, now), true),
             };
-            let group = u32::try_from(nth % GROUPS).unwrap_or(0);
+            // By name, not by place: a breaker that has joined keeps its group for ever.
+            let group = u32::try_from(member.id % GROUPS as u64).unwrap_or(0);
             breaker.join(&self.bell, group);
             let anew = member.renew(breaker);
             let place = usize::from(member.shard());
@@ -74,8 +75,8 @@ impl Machine {
             if new || anew {
                 shard.doubt();
             }
-            if new && !shard.is_lost() {
-                member.lose(None);
+            if new {
+                member.lose(shard.is_lost().then(|| loss(self.settings.on_loss)));
             }
             let nth = shard.add(member);
             self.groups.entry(group).or_default().push((place, nth));

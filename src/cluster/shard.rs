@@ -155,11 +155,7 @@ impl Shard {
         if silent && !self.is_lost() {
             self.doubt();
             self.knows = Knows::Nothing;
-            let loss = match settings.on_loss {
-                OnLoss::Local => Loss::None,
-                OnLoss::Freeze => Loss::Freeze,
-                OnLoss::Closed => Loss::Closed,
-            };
+            let loss = loss(settings.on_loss);
             self.members.iter_mut().for_each(|member| member.lose(Some(loss)));
         }
     }
@@ -370,4 +366,12 @@ fn swayed(settings: &Settings, shard: u8, calls: u64) -> Duration {
     let chance = member::hash(seed.to_le_bytes().into_iter()) % 1000;
     // At most the interval: bounds on how soon news arrive are made of it.
     settings.interval * u32::try_from(900 + chance / 10).unwrap_or(1000) / 1000
+}
+/// What becomes of a breaker while the store is away.
+pub(super) const fn loss(on_loss: OnLoss) -> Loss {
+    match on_loss {
+        OnLoss::Local => Loss::None,
+        OnLoss::Freeze => Loss::Freeze,
+        OnLoss::Closed => Loss::Closed,
+    }
 }

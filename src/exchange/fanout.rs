@@ -244,7 +244,8 @@ impl<'v> Exchange<'_, 'v> {
             patience.arm(stream, clock::now());
             // A peer that closes while it is written to may have answered before: reading tells.
             let sent;
-            (sent, out) = stream.write(out).await;
+            let taken = || patience.arm(stream, clock::now());
+            (sent, out) = stream.write_watched(out, taken).await;
             let request = if sent.is_ok() { Progress::Whole } else { Progress::Running };
             match self.answer(leased, request, asked, &patience).await {
                 Err((Fault::Stale, From::Pool)) if self.again.repeat == Repeat::Idempotent => {

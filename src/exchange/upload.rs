@@ -61,14 +61,27 @@ impl Upload<'_> {
             if !self.buf.is_empty() {
                 let part = self.take()?;
                 if !part.is_empty() {
-                    patience.arm(upstream, clock::now());
-                    let (sent, _) = upstream.write(part).await;
+                    // It is waited for while it takes nothing, however long the whole part takes;
+                    // but not while the client has what it answers already to take.
+                    let turn = || {
+                        if client.is_waiting() {
+                            patience.rest(upstream);
+                        } else {
+                            patience.arm(upstream, clock::now());
+                        }
+                    };
+                    turn();
+                    let (sent, _) = upstream.write_watched(part, turn).await;
                     sent.map_err(|_| Fault::of_upstream(upstream))?;
                 }
             }
             if self.body.is_over() {
-                // From now on it is the upstream that is waited for.
-                patience.arm(upstream, clock::now());
+                // From now on it is the upstream that is waited for, or the client that takes.
+                if client.is_waiting() {
+                    patience.rest(upstream);
+                } else {
+                    patience.arm(upstream, clock::now());
+                }
                 return Ok(());
             }
             *self.buf = Buf::sized(0);

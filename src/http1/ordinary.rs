@@ -67,9 +67,8 @@ fn lines(bytes: &[u8], mut at: usize, bounds: &Bounds, fields: &mut Fields) -> O
     loop {
         let Some(name) = token(bytes, at) else {
             let len = line_end(bytes, at)?;
-            let fits = len <= bounds.bytes && fields.list().len() <= bounds.fields;
             fields.end_at(at);
-            return fits.then_some(len);
+            return (len <= bounds.bytes).then_some(len);
         };
         let start = match bytes.get(name.end()..)? {
             [b':', b' ', b' ', ..] => return None,
@@ -80,6 +79,9 @@ fn lines(bytes: &[u8], mut at: usize, bounds: &Bounds, fields: &mut Fields) -> O
         let over = odd(bytes, start, b' ', 0)?;
         at = line_end(bytes, over)?;
         if bytes.get(over - 1) == Some(&b' ') && over > start {
+            return None;
+        }
+        if fields.list().len() >= bounds.fields {
             return None;
         }
         fields.add(name, Span::new(start, over), bytes).ok()?;

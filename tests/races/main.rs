@@ -54,7 +54,8 @@ fn main() {
     ] {
         explore(&format!("the last two of {name} trip once"), move || last_two(&policy));
     }
-    explore("a round gives its permits and no more", || permits(1, 1));
+    explore("a round gives its permits and no more", bounded);
+    explore("a success that completes a round closes it once", || permits(1, 1));
     explore("two successes that complete a round close it once", || permits(2, 2));
     explore("a permit that comes back is given again", returned);
     explore("a reset is not undone by a failure before it", reset_wins);
@@ -101,6 +102,28 @@ fn permits(requests: u32, successes: u32) {
     assert_eq!(breaker.word().state(), State::Closed);
     // Beyond the permits, only what came after the close.
     assert!(admitted >= successes, "{seen:?}");
+}
+
+/// Two cores ask a half-open breaker of one permit at once, and neither is done before both have.
+fn bounded() {
+    let breaker = half_open(1, 1);
+    let asking = |core| {
+        let breaker = Arc::clone(&breaker);
+        thread::spawn(move || keep(breaker.admit(&Core::claim(core), at(20)).0))
+    };
+    let admitted: u32 = [asking(0), asking(1)].map(|core| core.join().unwrap()).iter().sum();
+    assert_eq!(admitted, 1, "probes with one permit");
+}
+
+/// How many requests were let through; their tickets stay out.
+fn keep(verdict: Verdict<'_>) -> u32 {
+    match verdict {
+        Verdict::Admit(ticket) => {
+            std::mem::forget(ticket);
+            1
+        }
+        Verdict::Refuse { .. } => 0,
+    }
 }
 
 /// One core's client leaves while another asks.
@@ -153,14 +176,7 @@ fn lent() {
     assert!(exchange(&breaker, 0, Ending::Answered(500)).is_some());
     let asking = |core| {
         let breaker = Arc::clone(&breaker);
-        // The ticket is out until both have asked.
-        thread::spawn(move || match breaker.admit(&Core::claim(core), at(20)).0 {
-            Verdict::Admit(ticket) => {
-                std::mem::forget(ticket);
-                1
-            }
-            Verdict::Refuse { .. } => 0,
-        })
+        thread::spawn(move || keep(breaker.admit(&Core::claim(core), at(20)).0))
     };
     let cores = [asking(0), asking(1)];
     let epoch = breaker.word().epoch();

@@ -39,7 +39,7 @@ impl Member {
         self.news += 1;
         let remaining = record.remaining.min(self.bound(record.course));
         self.until = sent.after(remaining);
-        self.refused = self.breaker.totals().all_refused();
+        self.refused = self.breaker.turned_away();
         self.returned = None;
         let word = self.breaker.word();
         self.agreed = record;

@@ -249,11 +249,15 @@ impl Member {
 
     /// The registers that the store is to hold now; `rank` numbers what this instance counts.
     pub(super) fn puts(&mut self, shard: Shard<'_>, now: Now, rank: u64, puts: &mut Vec<Put>) {
-        if self.sleeps(now) || self.breaker.policy().mode == Mode::Off {
+        if self.sleeps(now) {
+            return;
+        }
+        // An order stands above the mode.
+        puts.extend(self.put_order(now));
+        if self.breaker.policy().mode == Mode::Off {
             return;
         }
         puts.extend(self.put_record(shard, now));
-        puts.extend(self.put_order(now));
         puts.extend(self.put_table(shard, now));
         puts.extend(self.put_counts(shard, now, rank));
     }

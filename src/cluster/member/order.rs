@@ -14,7 +14,8 @@ impl Member {
     /// Hears an operator's order; its remaining time is that at `sent`.
     pub(in crate::cluster) fn hear_order(&mut self, order: Order, sent: Now, now: Now) {
         self.asleep = None;
-        self.order_stored = self.order_stored.max(order.revision);
+        // The store has forgotten a newer one if it holds an older: then it is told again.
+        self.order_stored = order.revision;
         self.order_put = now;
         let rival = order.revision == self.order.revision && order.author != self.order.author;
         let own = order.author == self.instance && order.revision == self.order.revision;

@@ -26,9 +26,13 @@ impl Member {
     /// the store have forgotten it.
     pub(super) fn put_table(&self, shard: Shard<'_>, now: Now) -> Option<Put> {
         let next = self.lease(shard, now).filter(|_| shard.knows == Knows::All);
-        let held = || self.table.clone().filter(|it| it.epoch == self.agreed.epoch);
-        let table = next.or_else(|| held().filter(|it| it.rank() > self.table_stored))?;
-        Some(self.put(&table))
+        let held = self.table.as_ref().filter(|it| it.epoch == self.agreed.epoch);
+        if let Some(next) = next {
+            // What is only kept for longer is news to nobody.
+            let kept = held.is_some_and(|held| held.differs_in_time_alone(&next));
+            return Some(Put { loud: !kept, ..self.put(&next) });
+        }
+        held.filter(|it| it.rank() > self.table_stored).map(|held| self.put(held))
     }
 
     /// The table without what this instance has out; for one that ends.
@@ -72,7 +76,7 @@ impl Member {
         let before = before.map_or(Share::default(), |it| it.of(self.instance));
         if before.out > 0 && own.out == 0 && own.done == before.done {
             self.returned = Some(now);
-            self.refused = self.breaker.totals().all_refused();
+            self.refused = self.breaker.turned_away();
         }
         self.table = Some(table);
         self.lend();
@@ -154,7 +158,7 @@ impl Member {
         let longest = millis(self.bound(Course::Open) + 2 * hold + recovery.permit + 2 * SLACK);
         let taken = table.taken_by_others(me, shard.clock, longest) + own.done;
         let free = recovery.requests.get().saturating_sub(taken);
-        let demand = self.breaker.totals().all_refused() > self.refused;
+        let demand = self.breaker.turned_away() > self.refused;
         let patient = self.returned.map_or(self.until, |at| at.after(5 * hold)).after(interval);
         if free > 0 && (demand || shard.living <= 1 || now >= patient) {
             let out = free.div_ceil(shard.living.max(1)).max(1);
