@@ -88,9 +88,7 @@ impl<'v> Call<'v> {
             retried: 0,
         })
     }
-}
 
-impl<'v> Call<'v> {
     /// The same for a service that stands in: rare, and so not a second copy of all that.
     #[cold]
     #[inline(never)]

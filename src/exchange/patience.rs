@@ -8,7 +8,8 @@
 
 use std::time::Duration;
 
-use crate::clock::Now;
+use super::waiting::Waiting;
+use crate::clock::{self, Now};
 use crate::http1::answer::Rendered;
 use crate::rt::deadline::{Cut, Watched, Why};
 use crate::rt::stream::Stream;
@@ -47,6 +48,15 @@ impl Patience<'_> {
         match self.limit {
             Some(limit) => stream.deadline.arm(limit.due, Why::Exchange, Cut::Both),
             None => stream.deadline.disarm(),
+        }
+    }
+
+    /// Cuts `stream` when this patience is over, unless it is for the client to send or to take.
+    pub(super) fn turn(&self, stream: &Stream, client: &Waiting<'_>) {
+        if client.is_waiting() {
+            self.rest(stream);
+        } else {
+            self.arm(stream, clock::now());
         }
     }
 

@@ -193,12 +193,8 @@ impl Relay<'_, '_> {
             // The exchange ran out of time while the client was taking what it had: its doing.
             return Err(Failure { fault: Fault::ClientStalled, sent });
         }
-        if self.client.is_waiting() {
-            // It answers in the middle of the request, and the client is to go on with that.
-            self.patience.rest(stream);
-        } else {
-            self.patience.arm(stream, clock::now());
-        }
+        // Where it answers in the middle of the request, the client is to go on with that.
+        self.patience.turn(stream, self.client);
         let (read, buf) = stream.read(buf).await;
         let now = clock::now();
         self.patience.rest(stream);

@@ -61,15 +61,8 @@ impl Upload<'_> {
             if !self.buf.is_empty() {
                 let part = self.take()?;
                 if !part.is_empty() {
-                    // It is waited for while it takes nothing, however long the whole part takes;
-                    // but not while the client has what it answers already to take.
-                    let turn = || {
-                        if client.is_waiting() {
-                            patience.rest(upstream);
-                        } else {
-                            patience.arm(upstream, clock::now());
-                        }
-                    };
+                    // It is waited for while it takes nothing, however long the whole part takes.
+                    let turn = || patience.turn(upstream, client);
                     turn();
                     let (sent, _) = upstream.write_watched(part, turn).await;
                     sent.map_err(|_| Fault::of_upstream(upstream))?;
@@ -77,11 +70,7 @@ impl Upload<'_> {
             }
             if self.body.is_over() {
                 // From now on it is the upstream that is waited for, or the client that takes.
-                if client.is_waiting() {
-                    patience.rest(upstream);
-                } else {
-                    patience.arm(upstream, clock::now());
-                }
+                patience.turn(upstream, client);
                 return Ok(());
             }
             *self.buf = Buf::sized(0);
