@@ -395,6 +395,6 @@ fn back(now: Now, span: Duration) -> Now {
 }
 
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 #[cfg(test)]
 mod tests;

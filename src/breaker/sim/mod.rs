@@ -13,6 +13,7 @@ mod model;
 mod play;
 mod stage;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -33,18 +34,19 @@ const FOUND: [(u64, &str); 8] = [
     (2530, "an order refused before it held"),
 ];
 
-fn env(name: &str) -> Option<u64> {
+/// The number that a variable of the environment holds.
+pub(crate) fn env(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-#[test]
-fn every_play_is_a_play_of_the_model() {
+/// Plays the seed that is asked for, or as many as are, or `few` of them, on all processors.
+/// Returns how many.
+pub(crate) fn seeds(few: u64, play: impl Fn(u64) + Sync) -> u64 {
     if let Some(seed) = env("FUSEBOX_SIM_SEED") {
-        play(seed, STEPS);
-        return;
+        play(seed);
+        return 1;
     }
-    let seeds = env("FUSEBOX_SIM_SEEDS").unwrap_or(60);
-    let (next, steps) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (seeds, next) = (env("FUSEBOX_SIM_SEEDS").unwrap_or(few), AtomicU64::new(0));
     let workers = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..workers {
@@ -54,12 +56,22 @@ fn every_play_is_a_play_of_the_model() {
                     if seed >= seeds {
                         break;
                     }
-                    steps.fetch_add(play(seed, STEPS), Ordering::Relaxed);
+                    let played = catch_unwind(AssertUnwindSafe(|| play(seed)));
+                    assert!(played.is_ok(), "seed {seed}; replay with FUSEBOX_SIM_SEED={seed}");
                 }
             });
         }
     });
-    assert!(steps.load(Ordering::Relaxed) >= seeds * STEPS);
+    seeds
+}
+
+#[test]
+fn every_play_is_a_play_of_the_model() {
+    let steps = AtomicU64::new(0);
+    let played = seeds(60, |seed| {
+        steps.fetch_add(play(seed, STEPS), Ordering::Relaxed);
+    });
+    assert!(steps.load(Ordering::Relaxed) >= played * STEPS);
 }
 
 #[test]

@@ -9,9 +9,6 @@ mod plays;
 mod server;
 mod world;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-
 type Play = fn(u64);
 
 /// Seeds of plays that once failed, with what they found.
@@ -23,32 +20,9 @@ const FOUND: [(Play, u64, &str); 5] = [
     (plays::tripping, 800, "two told in silence what together it took, and crossed"),
 ];
 
-fn env(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
 /// Plays as many seeds as are asked for.
 fn seeds(play: Play) {
-    if let Some(seed) = env("FUSEBOX_SIM_SEED") {
-        play(seed);
-        return;
-    }
-    let (seeds, next) = (env("FUSEBOX_SIM_SEEDS").unwrap_or(20), AtomicU64::new(0));
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
-                        break;
-                    }
-                    let played = std::panic::catch_unwind(|| play(seed));
-                    assert!(played.is_ok(), "seed {seed}; replay with FUSEBOX_SIM_SEED={seed}");
-                }
-            });
-        }
-    });
+    crate::breaker::sim::seeds(20, play);
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn put(dice: &mut Dice) -> Put {
 #[test]
 fn the_script_answers_on_a_real_server_what_its_copy_answers() {
     let mut server = Server::start();
-    let mut dice = Dice::new(super::env("FUSEBOX_SIM_SEED").unwrap_or(1));
+    let mut dice = Dice::new(crate::breaker::sim::env("FUSEBOX_SIM_SEED").unwrap_or(1));
     let mut fake = Fake::default();
     let mut newest = [0; 2];
     for nth in 0..2000 {
