@@ -16,8 +16,8 @@ const BUCKETS: usize = 1 << BITS;
 /// How often a client is looked at while its upstream is silent, after the first look: an answer to
 /// nobody costs little more than that of a few looks, and a look is a system call.
 const WATCH_MS: u64 = 250;
-/// Sockets that are cut within one tick: ending a connection costs some 25 us, and whoever else is
-/// served must not wait for thousands that were opened in the same moment.
+/// Sockets that are cut within one tick: each is a connection to end, and whoever else is served
+/// must not wait for thousands that were opened in the same moment.
 pub(super) const FIRED_MAX: u32 = 32;
 pub(super) const NONE: u32 = u32::MAX;
 pub(super) const NEVER: u64 = u64::MAX;
