@@ -28,7 +28,8 @@ const USER: (&str, f64) = ("64:1k", 1.3);
 /// What a breaker may cost that has no reason to open.
 const BREAKER: f64 = 1.01;
 
-/// What a refusal may cost of a request that is proxied.
+/// What a refusal may cost of a request that is proxied. What answers by itself, beside what copies
+/// bytes between two sockets, is told too: that much is the kernel's, whoever refuses.
 const REFUSAL: f64 = 0.40;
 
 /// All of them.
@@ -85,9 +86,12 @@ fn beside_itself(case: &Case, samples: &Samples) -> Vec<Figure> {
     let guarded = ratio(|it| it.cpu_us, Pass::Full, "no breaker");
     let refused = ratio(|it| it.cpu_us, Pass::Refused, "fusebox");
     let rate = ratio(|it| it.rate, Pass::Refused, "fusebox");
+    let cpu = |name, pass| samples.middle(name, case, pass, |it| it.cpu_us);
+    let least = cpu("answer", Pass::Answered) / cpu("relay", Pass::Full);
     let found = [
         ("processor time with a breaker, of that without", guarded, Limit::AtMost(BREAKER)),
         ("processor time of a refusal, of a proxied request's", refused, Limit::AtMost(REFUSAL)),
+        ("processor time of a bare answer, of a bare relay's request", least, Limit::None),
         // The load may be their limit: told, not judged.
         ("refusals a second, of proxied requests", rate, Limit::None),
     ];

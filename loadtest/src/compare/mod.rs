@@ -138,9 +138,15 @@ fn limited(plan: &Plan, programs: &[Program], samples: &Samples) -> Option<Strin
     let mut found = Vec::new();
     for case in &plan.cases {
         for program in programs {
-            let busy = samples.middle(program.name, case, Pass::Full, |it| it.core_busy);
-            if busy < FULL {
+            let busy = |pass| samples.middle(program.name, case, pass, |it| it.core_busy);
+            if busy(Pass::Full) < FULL {
                 found.push(format!("{} at {case}", program.name));
+            }
+            if busy(Pass::Refused) < FULL {
+                found.push(format!("refusals of {} at {case}", program.name));
+            }
+            if busy(Pass::Answered) < FULL {
+                found.push(format!("answers at {case}"));
             }
         }
     }
@@ -174,10 +180,15 @@ fn full(case: &Case, programs: &[Program], samples: &Samples, reference: &str) -
     };
     let measured = |name: &str, pass| !samples.of(name, case, pass, |it| it.rate).is_empty();
     let mut rows: Vec<Vec<String>> = Vec::new();
-    for program in programs.iter().filter(|program| measured(program.name, Pass::Full)) {
-        rows.push(row(program.name, program.name, Pass::Full));
-        if measured(program.name, Pass::Refused) {
-            rows.push(row(program.name, "refusals", Pass::Refused));
+    for program in programs {
+        for (pass, label) in [
+            (Pass::Full, program.name),
+            (Pass::Refused, "refusals"),
+            (Pass::Answered, "answers of its own"),
+        ] {
+            if measured(program.name, pass) {
+                rows.push(row(program.name, label, pass));
+            }
         }
     }
     let rate = samples.of(turn::ALONE, case, Pass::Full, |it| it.rate);

@@ -40,6 +40,8 @@ pub(super) enum Part {
     All,
     /// In the first: it is measured against ourselves.
     First,
+    /// In the first, beside a refusal: it answers by itself.
+    Answer,
 }
 
 /// What stands behind a program.
@@ -50,6 +52,9 @@ pub(super) struct Behind {
     /// One that only fails, for [`REFUSED`].
     pub(super) sick: SocketAddr,
 }
+
+/// Bytes of the body of what answers by itself: about as many as a refusal has.
+pub(super) const ANSWER: u64 = 64;
 
 /// The path whose breaker is open, where there is one.
 pub(super) const REFUSED: &str = "/refused";
@@ -126,18 +131,25 @@ pub(super) fn all() -> Vec<Program> {
                 (envoy(it), arguments.collect())
             },
         },
-        Program {
-            name: "relay",
-            command: None,
-            install: "",
-            version: &[],
-            part: Part::All,
-            set_up: |it| {
-                let (port, origin) = (it.port.to_string(), it.origin.to_string());
-                (String::new(), vec!["relay".to_owned(), port, origin])
-            },
-        },
+        bundled("relay", Part::All, |it| {
+            let (port, origin) = (it.port.to_string(), it.origin.to_string());
+            (String::new(), vec!["relay".to_owned(), port, origin])
+        }),
+        bundled("answer", Part::Answer, |it| {
+            let (address, body) = (format!("127.0.0.1:{}", it.port), ANSWER.to_string());
+            let arguments = ["origin", "--listen", &address, "--body", &body];
+            (String::new(), arguments.map(str::to_owned).to_vec())
+        }),
     ]
+}
+
+/// A part of this binary, run as a process of its own.
+fn bundled(
+    name: &'static str,
+    part: Part,
+    set_up: fn(&Setting<'_>) -> (String, Vec<String>),
+) -> Program {
+    Program { name, command: None, install: "", version: &[], part, set_up }
 }
 
 impl Setting<'_> {
@@ -202,7 +214,7 @@ impl Program {
 
     fn path(&self, fusebox: &Path) -> PathBuf {
         match (self.name, self.command) {
-            ("relay", _) => std::env::current_exe().unwrap_or_default(),
+            ("relay" | "answer", _) => std::env::current_exe().unwrap_or_default(),
             (_, Some(command)) => find(command).unwrap_or(command.into()),
             (_, None) => fusebox.to_owned(),
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::program::{Behind, Part, Program, REFUSED, Started};
+use super::program::{ANSWER, Behind, Part, Program, REFUSED, Started};
 use super::sample::{Measured, Sample, Samples};
 use super::{Case, Judge, Plan, wrk};
 use crate::expect::Expect;
@@ -22,6 +22,8 @@ pub(super) enum Pass {
     Calm,
     /// As much as there can be of what an open breaker refuses.
     Refused,
+    /// As much as there can be of what is answered without anybody behind.
+    Answered,
 }
 
 /// What all turns share.
@@ -46,12 +48,14 @@ impl Turn<'_> {
     /// `program` in all its cases, full.
     pub(super) fn full(&mut self, program: &Program, round: usize) -> Result<(), String> {
         let running = self.start(program)?;
-        let cases = match program.part {
-            Part::All => self.plan.cases.as_slice(),
-            Part::First => self.plan.cases.get(..1).unwrap_or_default(),
+        let first = self.plan.cases.get(..1).unwrap_or_default();
+        let (cases, pass) = match program.part {
+            Part::All => (self.plan.cases.as_slice(), Pass::Full),
+            Part::First => (first, Pass::Full),
+            Part::Answer => (first, Pass::Answered),
         };
         for (nth, case) in cases.iter().enumerate() {
-            self.measure(program, &running, case, Pass::Full, Pace::Closed, round)?;
+            self.measure(program, &running, case, pass, Pace::Closed, round)?;
             if nth == 0 && program.name == "fusebox" {
                 self.measure(program, &running, case, Pass::Refused, Pace::Closed, round)?;
             }
@@ -82,6 +86,7 @@ impl Turn<'_> {
             Pass::Full | Pass::Calm => (case.path(), Expect::length(200, case.body as u64)),
             // The first of them, before anything is counted, open the breaker.
             Pass::Refused => (REFUSED.to_owned(), Expect::status(503)),
+            Pass::Answered => ("/".to_owned(), Expect::length(200, ANSWER)),
         };
         let plain = Load::get(address, &path, pace, self.plan.duration);
         Load {
@@ -139,6 +144,7 @@ impl Turn<'_> {
             Pass::Full => "",
             Pass::Calm => "calm",
             Pass::Refused => "refused",
+            Pass::Answered => "answered",
         };
         let (rate, cpu) = (ours.rate, ours.cpu_us);
         eprintln!("round {round}  {program:<10} {case:<9} {what:<8} {rate:>9.0}/s  {cpu:>8.2} us");

@@ -29,14 +29,15 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let spread = header * 9 / 10;
     config["http"]["timeouts"] = json!({ "header": format!("{}ms", header.as_millis()) });
     let proxy = stage.proxy(&config)?;
-    let (rate, span) = (stage.rate(5000.0, 300.0), stage.seconds(4.0, 0.7));
+    let (rate, span) = (stage.rate(5000.0, 300.0), stage.seconds(2.0, 0.7));
     let load = stage.load(&proxy, "/", Pace::Open(rate), span);
     let load = Load { warm_up: Duration::from_millis(100), ..load };
     let (wanted, cores) = (stage.count(2000, 200), stage.load_cores());
     let (mut not_good, mut closed, mut cut) = (0, 0, 0);
     let mut percentiles = [Vec::new(), Vec::new()];
-    // In turns, so that both meet the same moods of the machine.
-    for round in 1..=stage.pick(4, 1) {
+    // In turns, so that both meet the same moods of the machine, and many of them: one in a hundred
+    // of so prompt answers waits for the machine, not for the proxy.
+    for round in 1..=stage.pick(11, 1) {
         for with in [false, true] {
             let crowd = with
                 .then(|| {
@@ -60,7 +61,8 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     stage.tell("p99 of the healthy without them", without, "ms");
     stage.tell("p99 of the healthy with them", beside, "ms");
     let ratio = beside / without.max(1e-3);
-    stage.should("with them, as a multiple", ratio, "", Limit::AtMost(2.0));
+    stage.should("with them, as a multiple", ratio, "", Limit::AtMost(1.1));
+    stage.note("medians of all rounds");
     Ok(())
 }
 
