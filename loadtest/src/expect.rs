@@ -64,6 +64,7 @@ mod tests {
             length,
             goes_on: true,
             stamp: 0,
+            digest: 0,
         };
         let expect = Expect { length: Some(2), ..Expect::one_of(&["ab", "cd"]) }.or_refused(503);
         assert_eq!(expect.judge(&message(200, 2), b"cd"), Ok(Kind::Good));

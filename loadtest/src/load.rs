@@ -253,7 +253,7 @@ impl Running {
             {
                 let at = sample.interval * span;
                 // What ends after the end is counted, but is no full interval.
-                if at < clock::nanos(self.duration) {
+                if at + span <= clock::nanos(self.duration) {
                     let point = Point::of(&tally, at, span);
                     each(&point);
                     series.push(point);
@@ -271,6 +271,9 @@ impl Running {
         let end = ends.iter().map(|end| end.at).max().unwrap_or(self.began);
         let (began, span) = (self.began, Duration::from_nanos(end.saturating_sub(self.began)));
         let duration = self.duration.min(span);
+        // Neither is one in which the load was ended before its time.
+        let whole = duration.as_secs_f64() - interval(self.duration) as f64 / 1e9;
+        series.retain(|point| point.at_s <= whole);
         Ok(Outcome { began, duration, total, series, seen, own })
     }
 }

@@ -17,7 +17,7 @@ use crate::tally::Tally;
 const FULL: f64 = 0.9;
 
 /// A share of late starts from which the percentiles describe the generator.
-const LATE_MAX: f64 = 0.01;
+pub(crate) const LATE_MAX: f64 = 0.01;
 
 /// The generator's own figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

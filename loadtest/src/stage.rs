@@ -3,7 +3,7 @@
 //! Enters: settings, a scenario. Leaves: its report. Starts origins, proxies and loads where the
 //! settings want them, so that a scenario says only what is its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -114,14 +114,10 @@ impl Stage {
         self.settings.count.unwrap_or(self.pick(full, smoke))
     }
 
-    /// The binary under test.
-    pub(crate) fn binary(&self) -> &Path {
-        &self.settings.proxy
-    }
-
-    /// Starts an origin on the load's processors.
+    /// Starts an origin on the load's processors: on the last of them, as loads begin at the first.
     pub(crate) fn origin(&self, spec: Spec) -> Result<Origin, String> {
-        Origin::start(Spec { cores: self.settings.load_cores.clone(), ..spec })
+        let cores = self.settings.load_cores.iter().rev().copied().collect();
+        Origin::start(Spec { cores, ..spec })
     }
 
     /// Starts the proxy on its processors.
@@ -230,6 +226,18 @@ pub(crate) fn quantile(histogram: &hdrhistogram::Histogram<u64>, share: f64) -> 
     if histogram.is_empty() { 0.0 } else { clock::millis(histogram.value_at_quantile(share)) }
 }
 
+/// The one in the middle; of two, their mean; no number of none.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match (values.get(middle.wrapping_sub(1)), values.get(middle)) {
+        (Some(low), Some(high)) if values.len().is_multiple_of(2) => f64::midpoint(*low, *high),
+        (_, Some(value)) => *value,
+        _ => f64::NAN,
+    }
+}
+
 /// The processors of a run: the proxy on the first, load and origin on the others, if there are
 /// others and nothing else is asked for.
 pub(crate) fn share_cores(
@@ -242,4 +250,15 @@ pub(crate) fn share_cores(
     let proxy = proxy.map_or(Ok(first), cores::parse)?;
     let load = load.map_or(Ok(if rest.is_empty() { all } else { rest }), cores::parse)?;
     Ok((proxy, load))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0])), (2.0, 2.5));
+        assert!(median(&[]).is_nan());
+    }
 }

@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use crate::origin::{Fault, Origin, Script, Spec};
 use crate::report::{Machine, Report, Table, grouped};
-use crate::stage::Settings;
+use crate::stage::{Settings, median};
 pub(crate) use case::Case;
 use program::{Behind, Part, Program};
-use sample::{Measured, Samples, median};
+use sample::{Measured, Samples};
 use turn::{Pass, Turn};
 
 /// The share of the reference's rate at which latencies are compared.
@@ -40,6 +40,22 @@ pub(crate) struct Plan {
     /// Only programs of these names; all, if there are none.
     pub(crate) only: Vec<String>,
     pub(crate) judge: Judge,
+}
+
+impl Plan {
+    /// The processors that make the requests: half of those of load and origin, if there are more
+    /// than one.
+    fn client_cores(&self) -> Vec<usize> {
+        let all = &self.settings.load_cores;
+        all.get(..all.len().div_ceil(2)).unwrap_or_default().to_vec()
+    }
+
+    /// The processors that answer them: the others.
+    fn origin_cores(&self) -> Vec<usize> {
+        let all = &self.settings.load_cores;
+        let rest = all.get(all.len().div_ceil(2)..).unwrap_or_default();
+        if rest.is_empty() { all.clone() } else { rest.to_vec() }
+    }
 }
 
 /// Who else measures.
@@ -65,11 +81,15 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report, String> {
     }
     if plan.judge == Judge::Wrk {
         wrk::find_it()?;
+        if reference(&programs) != "nginx" {
+            return Err("wrk is asked for the ratio of fusebox to nginx, which is not there".into());
+        }
     }
-    let cores = plan.settings.load_cores.clone();
+    let cores = plan.origin_cores();
     let origin = Origin::start(Spec {
         replies: plan.cases.iter().map(|case| (case.path(), vec![b'a'; case.body])).collect(),
         cores: cores.clone(),
+        threads: cores.len().max(1),
         ..Spec::named("origin")
     })?;
     let script = Script::always(Fault::failing(1.0));
@@ -120,6 +140,7 @@ fn report(plan: &Plan, programs: &[Program], samples: &Samples, skipped: Vec<Str
             .to_owned(),
     ];
     notes.extend(limited(plan, programs, samples));
+    notes.extend(late(programs, samples));
     Report {
         name: "compare".to_owned(),
         about: "processor time for each request, beside others on the same core".to_owned(),
@@ -153,6 +174,23 @@ fn limited(plan: &Plan, programs: &[Program], samples: &Samples) -> Option<Strin
     (!found.is_empty()).then(|| {
         format!(
             "load and origin were the limit, not the program, and the rate is theirs: {}",
+            found.join(", ")
+        )
+    })
+}
+
+/// Whose latencies at a rate are in part the generator's.
+fn late(programs: &[Program], samples: &Samples) -> Option<String> {
+    let words = |program: &Program| {
+        let is_its = |it: &&sample::Sample| it.program == program.name && it.pass == Pass::Calm;
+        let all: Vec<_> = samples.0.iter().filter(is_its).collect();
+        let late = all.iter().filter(|it| it.ours.is_late).count();
+        (late > 0).then(|| format!("{} in {late} of {} rounds", program.name, all.len()))
+    };
+    let found: Vec<String> = programs.iter().filter_map(words).collect();
+    (!found.is_empty()).then(|| {
+        format!(
+            "the generator did not keep its plan, and latencies at a rate are in part its own: {}",
             found.join(", ")
         )
     })
@@ -209,7 +247,10 @@ fn full(case: &Case, programs: &[Program], samples: &Samples, reference: &str) -
         "MB",
     ];
     Table {
-        title: format!("{} connections, {} bodies", case.connections, case.name),
+        title: format!(
+            "{} connections, {} bodies, each asks again when it is answered",
+            case.connections, case.name
+        ),
         columns: columns.map(str::to_owned).to_vec(),
         rows,
     }

@@ -3,8 +3,9 @@
 use super::Case;
 use super::turn::Pass;
 use crate::load::Running;
+use crate::own::LATE_MAX;
 use crate::process::{self, Process};
-use crate::stage::{count, quantile};
+use crate::stage::{count, median, quantile};
 use crate::tally::Kind;
 
 /// One measurement.
@@ -40,6 +41,8 @@ pub(super) struct Measured {
     pub(super) p999_ms: f64,
     pub(super) resident: f64,
     pub(super) not_good: u64,
+    /// Whether the generator fell behind its plan.
+    pub(super) is_late: bool,
 }
 
 impl Measured {
@@ -72,6 +75,7 @@ impl Measured {
             p999_ms: quantile(&all, 0.999),
             resident: count(process.memory().resident),
             not_good: total.total() - total.count(Kind::Good),
+            is_late: outcome.own.late >= LATE_MAX,
         })
     }
 }
@@ -104,28 +108,5 @@ impl Samples {
     pub(super) fn wrk(&self, program: &str, case: &Case) -> f64 {
         let fitting = self.0.iter().filter(|it| it.program == program && it.case == *case);
         median(&fitting.filter_map(|it| it.wrk).collect::<Vec<_>>())
-    }
-}
-
-/// The one in the middle; of two, their mean.
-pub(super) fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match (values.get(middle.wrapping_sub(1)), values.get(middle)) {
-        (Some(low), Some(high)) if values.len().is_multiple_of(2) => f64::midpoint(*low, *high),
-        (_, Some(value)) => *value,
-        _ => f64::NAN,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0])), (2.0, 2.5));
-        assert!(median(&[]).is_nan());
     }
 }

@@ -92,7 +92,8 @@ impl Turn<'_> {
         Load {
             expect,
             connections: Connections::Kept(case.connections),
-            cores: self.plan.settings.load_cores.clone(),
+            threads: self.plan.client_cores().len().max(1),
+            cores: self.plan.client_cores(),
             warm_up: (self.plan.duration / 5).min(Duration::from_secs(1)),
             ..plain
         }

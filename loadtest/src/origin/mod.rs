@@ -90,6 +90,11 @@ impl Spec {
     pub(crate) fn echo(name: &str, path: &str) -> String {
         format!("{{\"{name}\":\"{path}\"}}")
     }
+
+    /// The same, to a request with a body of so many bytes with this digest.
+    pub(crate) fn echo_to(name: &str, path: &str, length: u64, digest: u64) -> String {
+        format!("{{\"{name}\":\"{path}\",\"bytes\":{length},\"digest\":{digest}}}")
+    }
 }
 
 impl Origin {

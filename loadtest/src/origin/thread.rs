@@ -116,7 +116,7 @@ impl Thread<'_> {
         if self.connections.len() <= id.at() {
             self.connections.resize_with(id.at() + 1, || None);
         }
-        let reader = Reader::new(Side::Requests, Body::Count);
+        let reader = Reader::new(Side::Requests, Body::Digest);
         if let Some(place) = self.connections.get_mut(id.at()) {
             *place = Some(Connection { id, reader, queue: VecDeque::new(), goes_on: true });
         }
@@ -187,18 +187,18 @@ impl Thread<'_> {
         Ok(())
     }
 
-    /// What was prepared for the path; otherwise the origin's name, the path, and the length of the
-    /// body that came.
+    /// What was prepared for the path; otherwise the origin's name, the path, and of a body that
+    /// came its length and digest.
     fn reply(&self, message: &Message) -> Rc<[u8]> {
         let path = message.path.split('?').next().unwrap_or_default();
         if let Some((_, bytes)) = self.replies.iter().find(|(known, _)| *known == path) {
             return Rc::clone(bytes);
         }
-        let mut body = Spec::echo(&self.spec.name, path);
-        if message.length > 0 {
-            body.truncate(body.len() - 1);
-            body += &format!(",\"bytes\":{}}}", message.length);
-        }
+        let (name, length) = (&self.spec.name, message.length);
+        let body = match length {
+            0 => Spec::echo(name, path),
+            _ => Spec::echo_to(name, path, length, message.digest),
+        };
         answer("200 OK", body.as_bytes())
     }
 

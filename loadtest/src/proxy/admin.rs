@@ -44,32 +44,7 @@ impl Admin {
 
     /// The body of `path`, if it is answered 200.
     pub(crate) fn get(&self, path: &str) -> Result<Vec<u8>, String> {
-        self.ask(path).map_err(|error| format!("admin API, {path}: {error}"))
-    }
-
-    fn ask(&self, path: &str) -> Result<Vec<u8>, String> {
-        let text = |error: std::io::Error| error.to_string();
-        let mut stream = TcpStream::connect_timeout(&self.0, PATIENCE).map_err(text)?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(text)?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.0);
-        stream.write_all(request.as_bytes()).map_err(text)?;
-        let mut reader = Reader::new(Side::Answers, Body::Keep(Vec::new()));
-        let mut chunk = vec![0; 64 * 1024];
-        loop {
-            let count = stream.read(&mut chunk).map_err(text)?;
-            let mut bytes = chunk.get(..count).unwrap_or_default();
-            let message = if count == 0 {
-                Some(reader.end().ok_or("the answer ends early")?)
-            } else {
-                reader.read(&mut bytes).map_err(|_| "the answer is malformed")?
-            };
-            match message {
-                Some(message) if message.status == 200 => return Ok(reader.body().to_vec()),
-                Some(message) => return Err(format!("answered {}", message.status)),
-                None => {}
-            }
-        }
+        fetch(self.0, path).map_err(|error| format!("admin API, {path}: {error}"))
     }
 
     /// Every breaker.
@@ -94,6 +69,31 @@ impl Admin {
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
         Ok(number as u64)
+    }
+}
+
+/// The body of `path`, if it is answered 200, on a connection of its own.
+pub(crate) fn fetch(address: SocketAddr, path: &str) -> Result<Vec<u8>, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(text)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(text)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(text)?;
+    let mut reader = Reader::new(Side::Answers, Body::Keep(Vec::new()));
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        let count = stream.read(&mut chunk).map_err(text)?;
+        let mut bytes = chunk.get(..count).unwrap_or_default();
+        let message = if count == 0 {
+            Some(reader.end().ok_or("the answer ends early")?)
+        } else {
+            reader.read(&mut bytes).map_err(|_| "the answer is malformed")?
+        };
+        match message {
+            Some(message) if message.status == 200 => return Ok(reader.body().to_vec()),
+            Some(message) => return Err(format!("answered {}", message.status)),
+            None => {}
+        }
     }
 }
 

@@ -28,16 +28,3 @@ pub(crate) fn locate(given: Option<&Path>) -> Result<PathBuf, String> {
         Err(error) => Err(format!("cannot run cargo: {error}; name a proxy with --proxy")),
     }
 }
-
-/// Whether `binary` accepts `config`; otherwise its complaints.
-pub(crate) fn check(binary: &Path, config: &serde_json::Value) -> Result<(), String> {
-    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let path = directory.path().join("fusebox.json");
-    super::write(&path, &super::complete(config, 1))?;
-    let output = Command::new(binary).arg("check").arg(&path).output();
-    let output = output.map_err(|error| format!("{}: {error}", binary.display()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-}

@@ -55,7 +55,7 @@ fn play(stage: &mut Stage) -> Result<(), String> {
         refused: 503,
     };
     let conduct = breaker::conduct(&outcome.seen, &origin.stop(), &policy);
-    figures(stage, "herd", &conduct, &outcome);
+    figures(stage, "herd", &conduct, 1, &outcome);
     stage.must("herd: let through in half-open", count(conduct.probes), "", Limit::AtMost(1.0));
     Ok(())
 }

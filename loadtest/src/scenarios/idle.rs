@@ -24,6 +24,9 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let span = stage.seconds(2.0, 0.5);
     let load = stage.load(&proxy, "/", Pace::Open(stage.rate(1000.0, 200.0)), span);
     stage.run("before", &proxy, &load, |_| {})?;
+    // A connection that rests for seconds gives its buffers back: those of the load too.
+    let rests = Duration::from_secs_f64(stage.pick(5.0, 3.0));
+    clock::pass(rests);
     let before = proxy.process().memory();
 
     // The proxy, the crowd and ourselves share one limit on open files.
@@ -33,8 +36,7 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let cores = stage.load_cores();
     let (until, spread) = (Until::Answered, Duration::ZERO);
     let crowd = Crowd::gather(proxy.address(), wanted, &request, until, spread, &cores)?;
-    // A connection that rests for seconds gives its buffers back.
-    clock::pass(Duration::from_secs_f64(stage.pick(5.0, 1.0)));
+    clock::pass(rests);
     let after = proxy.process().memory();
     let (cpu, rest) = (proxy.process().cpu(), Duration::from_secs_f64(stage.pick(5.0, 0.5)));
     clock::pass(rest);

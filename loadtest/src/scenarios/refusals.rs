@@ -9,7 +9,7 @@ use crate::expect::Expect;
 use crate::load::{Load, Pace};
 use crate::origin::Spec;
 use crate::report::Limit;
-use crate::stage::{Played, Scenario, Stage, count};
+use crate::stage::{Played, Scenario, Stage, count, median};
 use crate::tally::Kind;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -47,8 +47,10 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let other = |it: &Played| it.outcome.total.total() - it.outcome.total.count(Kind::Good);
     let other = count(all().map(other).sum::<u64>());
     stage.must("answers that were not the expected one", other, "", Limit::AtMost(0.0));
-    let cpu = |all: &[Played]| median(all.iter().map(|it| it.cpu_us).collect());
-    let rate = |all: &[Played]| median(all.iter().map(|it| it.outcome.rate()).collect());
+    let middle =
+        |all: &[Played], of: fn(&Played) -> f64| median(&all.iter().map(of).collect::<Vec<_>>());
+    let cpu = |all: &[Played]| middle(all, |it| it.cpu_us);
+    let rate = |all: &[Played]| middle(all, |it| it.outcome.rate());
     stage.tell("processor time of a proxied request", cpu(&through), "us");
     stage.tell("processor time of a refusal", cpu(&refusals), "us");
     let share = cpu(&refusals) / cpu(&through);
@@ -59,10 +61,4 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     stage.should("refusals for each proxied request", times, "", Limit::AtLeast(2.5));
     stage.note("medians of all rounds; the client has to make as many requests as are refused");
     Ok(())
-}
-
-/// The one in the middle; of two, the greater.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -1,5 +1,6 @@
 //! Reloads under full load: nobody may notice.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,8 +11,9 @@ use crate::load::{Connections, Load, Outcome, Pace, Running};
 use crate::memory::Looks;
 use crate::origin::{Fault, Origin, Script, Spec};
 use crate::proxy::Proxy;
+use crate::proxy::admin::fetch;
 use crate::report::Limit;
-use crate::stage::{Scenario, Stage, count};
+use crate::stage::{Scenario, Stage, count, median, quantile};
 use crate::tally::Kind;
 use crate::{clock, interrupt};
 
@@ -29,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// The reloads come in so many parts, with a rest after each: under load the memory swings by far
 /// more than a leak would add.
-const PARTS: usize = 5;
+const PARTS: usize = 9;
 
 /// As long as it takes the proxy to give back what the load needed.
 const REST: Duration = Duration::from_secs(5);
@@ -62,33 +64,40 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let failed_before = origins.sick.requests();
 
     let wanted = stage.count(1000, 20);
-    let (mut slowest, mut outcomes, mut rests) = (0_f64, Vec::new(), Vec::new());
+    let (mut done, mut slowest, mut outcomes, mut rests) = (0, 0_f64, Vec::new(), Vec::new());
     for part in 1..=PARTS {
         let loads = loads(stage, &proxy);
         let running: Result<Vec<Running>, String> =
             loads.iter().map(|(_, load)| load.clone().start()).collect();
         let running = running?;
         running.iter().for_each(Running::warm_up);
-        let took = reload(&proxy, &configs, wanted / PARTS);
+        let until = wanted * part / PARTS;
+        let took = reload(&proxy, &configs, done..until, PAUSE);
+        done = until;
         for it in &running {
             it.stopper().store(true, std::sync::atomic::Ordering::Relaxed);
         }
-        for (it, (name, load)) in running.into_iter().zip(&loads) {
+        for (nth, (it, (name, load))) in running.into_iter().zip(&loads).enumerate() {
             let outcome = it.finish(|_| {})?;
-            stage.section(&format!("{part}: {name}"), load, &outcome);
+            // The others share their processor with one that takes all of it: of their times
+            // nothing is told.
+            if nth == 0 {
+                stage.section(&format!("{part}: {name}"), load, &outcome);
+            }
             outcomes.push(outcome);
         }
         slowest = slowest.max(took?);
         clock::pass(stage.pick(REST, PAUSE));
         rests.push(proxy.process().memory().private);
     }
+    in_time(stage, &proxy, &configs, done)?;
     let memory = Looks::of(rests);
     judge(stage, &outcomes);
     let refused = outcomes.iter().map(|it| it.total.count(Kind::Refused)).sum::<u64>();
     stage.must("refusals of the open breaker", count(refused), "", Limit::AtLeast(1.0));
     let hits = origins.sick.requests() - failed_before;
     stage.must("requests that its service saw meanwhile", count(hits), "", Limit::AtMost(0.0));
-    stage.must("reloads", count(wanted), "", Limit::AtLeast(count(wanted)));
+    stage.must("reloads", count(done), "", Limit::AtLeast(count(wanted)));
     stage.should("slowest reload, from signal to service", slowest, "ms", Limit::AtMost(100.0));
     // So few reloads grow by a page here and there.
     let limit = if wanted >= 500 { Limit::AtMost(LOST_MAX) } else { Limit::None };
@@ -140,9 +149,8 @@ fn loads(stage: &Stage, proxy: &Proxy) -> Vec<(&'static str, Load)> {
     let plain = Expect::one_of(&[&echo("one", 1), &echo("two", 2)]);
     let both = Expect::one_of(&[&both(1), &both(2)]);
     let warm_up = Duration::from_millis(100);
-    let load = |path, pace, expect| {
-        Load { expect, warm_up, ..stage.load(proxy, path, pace, LONGEST) }
-    };
+    let load =
+        |path, pace, expect| Load { expect, warm_up, ..stage.load(proxy, path, pace, LONGEST) };
     let full = stage.pick(Pace::Closed, Pace::Open(500.0));
     let beside = Pace::Open(stage.rate(500.0, 100.0));
     let refused = Expect::status(200).or_refused(503);
@@ -153,19 +161,71 @@ fn loads(stage: &Stage, proxy: &Proxy) -> Vec<(&'static str, Load)> {
     ]
 }
 
-/// Reloads `count` times, in turn; how long the slowest took, in milliseconds.
-fn reload(proxy: &Proxy, configs: &[Value; 2], count: usize) -> Result<f64, String> {
+/// Reloads for each of `turns`; how long the slowest took, from the signal to the first answer of
+/// the new generation, in milliseconds.
+fn reload(
+    proxy: &Proxy,
+    configs: &[Value; 2],
+    turns: Range<usize>,
+    pause: Duration,
+) -> Result<f64, String> {
     let mut slowest = 0_f64;
-    for config in configs.iter().rev().cycle().take(count) {
+    for turn in turns {
         if interrupt::is_raised() {
             break;
         }
         let began = clock::now();
+        // The first turn is from the first configuration to the second.
+        let next = (turn + 1) % 2;
+        let (config, name) = if next == 0 { (&configs[0], "one") } else { (&configs[1], "two") };
         proxy.reload(config)?;
+        let wanted = Spec::echo(name, &format!("/g{}", next + 1));
+        while fetch(proxy.address(), "/plain")? != wanted.as_bytes() {
+            if clock::now() > began + clock::SECOND {
+                return Err(format!("reload {turn}: the generation before is served on"));
+            }
+        }
         slowest = slowest.max(clock::millis(clock::now() - began));
-        clock::pass(PAUSE);
+        clock::pass(pause);
     }
     Ok(slowest)
+}
+
+/// What reloads add to the times of requests that come when they are planned: p99 with one reload a
+/// second beside p99 without, in turns.
+fn in_time(
+    stage: &mut Stage,
+    proxy: &Proxy,
+    configs: &[Value; 2],
+    mut done: usize,
+) -> Result<(), String> {
+    let (rate, span) = (stage.rate(5000.0, 300.0), stage.seconds(3.0, 0.5));
+    let (_, load) = loads(stage, proxy).swap_remove(0);
+    let load = Load { pace: Pace::Open(rate), duration: span, ..load };
+    let every = span.div_f64(3.0);
+    let mut percentiles = [Vec::new(), Vec::new()];
+    for round in 1..=stage.pick(7, 1) {
+        for (with, p99s) in percentiles.iter_mut().enumerate() {
+            let name = format!("{round}, {} reloads", ["without", "with"][with]);
+            let turns = done..done + with * 3;
+            done = turns.end;
+            let (played, took) = std::thread::scope(|scope| {
+                let reloads = scope.spawn(|| reload(proxy, configs, turns, every));
+                (stage.run(&name, proxy, &load, |_| {}), reloads.join())
+            });
+            took.map_err(|_| "the thread that reloads panicked")??;
+            let total = played?.outcome.total;
+            let not_good = count(total.total() - total.count(Kind::Good) + total.ended);
+            stage.must(&format!("{name}: not good, or ended"), not_good, "", Limit::AtMost(0.0));
+            p99s.push(total.latency(Kind::Good).map_or(0.0, |latency| quantile(latency, 0.99)));
+        }
+    }
+    let [without, with] = percentiles.map(|values| median(&values));
+    stage.tell("p99 without reloads", without, "ms");
+    stage.tell("p99 with one a second", with, "ms");
+    let ratio = with / without.max(1e-3);
+    stage.should("with them, as a multiple", ratio, "", Limit::AtMost(1.25));
+    Ok(())
 }
 
 fn judge(stage: &mut Stage, outcomes: &[Outcome]) {

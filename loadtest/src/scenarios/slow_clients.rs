@@ -9,7 +9,7 @@ use crate::crowd::{Crowd, Until};
 use crate::load::{Load, Pace};
 use crate::origin::Spec;
 use crate::report::Limit;
-use crate::stage::{Scenario, Stage, count, quantile};
+use crate::stage::{Scenario, Stage, count, median, quantile};
 use crate::tally::Kind;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -40,9 +40,7 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     for round in 1..=stage.pick(11, 1) {
         for with in [false, true] {
             let crowd = with
-                .then(|| {
-                    Crowd::gather(proxy.address(), wanted, HALF, Until::Sent, spread, &cores)
-                })
+                .then(|| Crowd::gather(proxy.address(), wanted, HALF, Until::Sent, spread, &cores))
                 .transpose()?;
             let name = format!("{round}, {}", if with { "with them" } else { "without" });
             let total = stage.run(&name, &proxy, &load, |_| {})?.outcome.total;
@@ -54,7 +52,7 @@ fn play(stage: &mut Stage) -> Result<(), String> {
             if with { beside } else { without }.push(p99);
         }
     }
-    let [without, beside] = percentiles.map(median);
+    let [without, beside] = percentiles.map(|values| median(&values));
     stage.must("healthy requests without a good answer", count(not_good), "", Limit::AtMost(0.0));
     stage.must("healthy connections ended", count(closed), "", Limit::AtMost(0.0));
     stage.must("half-sent heads cut at their deadline", count(cut), "", Limit::AtLeast(1.0));
@@ -64,9 +62,4 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     stage.should("with them, as a multiple", ratio, "", Limit::AtMost(1.1));
     stage.note("medians of all rounds");
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }

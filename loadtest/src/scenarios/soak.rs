@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::config;
 use crate::expect::Expect;
-use crate::memory::MemoryWatch;
 use crate::load::{Connections, Load, Pace, Request};
+use crate::memory::MemoryWatch;
+use crate::message;
 use crate::origin::{Delay, Fault, Script, Spec, Trickle};
 use crate::proxy::Proxy;
 use crate::report::Limit;
@@ -61,8 +62,7 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let memory = memory.stop();
     // The load on the sick route is last, and fails by plan.
     let healthy = outcomes.iter().take(outcomes.len().saturating_sub(1));
-    let not_good: u64 =
-        healthy.map(|it| it.total.total() - it.total.count(Kind::Good)).sum();
+    let not_good: u64 = healthy.map(|it| it.total.total() - it.total.count(Kind::Good)).sum();
     stage.must("healthy requests without a good answer", count(not_good), "", Limit::AtMost(0.0));
     let lost: u64 = outcomes.iter().map(crate::load::Outcome::failures).sum();
     stage.must("requests without an answer", count(lost), "", Limit::AtMost(0.0));
@@ -82,8 +82,10 @@ fn loads(stage: &Stage, proxy: &Proxy, rate: f64, span: Duration) -> Vec<(&'stat
         Load { expect, ..plain }
     };
     let host = proxy.address().to_string();
-    let upload = Request::new("POST", &host, "/well/up", &[b'u'; 20_000], "");
-    let told = Expect::one_of(&["{\"origin\":\"/up\",\"bytes\":20000}"]);
+    let body = [b'u'; 20_000];
+    let upload = Request::new("POST", &host, "/well/up", &body, "");
+    let digest = message::digest(message::NOTHING, &body);
+    let told = Expect::one_of(&[&Spec::echo_to("origin", "/up", body.len() as u64, digest)]);
     let fresh = Connections::Fresh(64);
     let refused = Expect::status(200).or_refused(503);
     vec![

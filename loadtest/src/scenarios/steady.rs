@@ -1,11 +1,11 @@
 //! Healthy traffic: at a rate, and as much as there can be.
 
 use super::config;
-use crate::load::{Load, Pace};
 use crate::expect::Expect;
+use crate::load::{Load, Pace};
 use crate::origin::Spec;
-use crate::stage::{Scenario, Stage, count, quantile};
 use crate::report::Limit;
+use crate::stage::{Scenario, Stage, count, quantile};
 use crate::tally::Kind;
 
 pub(super) const SCENARIO: Scenario = Scenario {

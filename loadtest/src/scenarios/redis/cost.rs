@@ -12,7 +12,7 @@ use crate::load::{Load, Pace};
 use crate::origin::Spec;
 use crate::redis::Redis;
 use crate::report::Limit;
-use crate::stage::{Stage, count};
+use crate::stage::{Stage, count, median};
 use crate::tally::Kind;
 
 /// Bytes of a body.
@@ -46,7 +46,8 @@ pub(super) fn play(stage: &mut Stage) -> Result<(), String> {
             let load = Load { expect: Expect::length(200, BODY as u64), ..plain };
             let mut played = None;
             let sent = calls(&redis, || {
-                played = Some(stage.run(&format!("{word}, round {round}"), proxy, &load, |_| {})?);
+                played =
+                    Some(stage.run(&format!("{word}, round {round}"), proxy, &load, |_| {})?);
                 Ok(())
             })?;
             let Some(played) = played else { continue };
@@ -84,10 +85,4 @@ fn calls(redis: &Redis, work: impl FnOnce() -> Result<(), String>) -> Result<f64
     work()?;
     let span = Duration::from_nanos(clock::now().saturating_sub(began));
     Ok((redis.calls()? - before) / span.as_secs_f64())
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }

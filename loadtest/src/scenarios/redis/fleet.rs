@@ -76,8 +76,7 @@ impl Asker {
     /// The status of the answer to one request.
     pub(super) fn ask(&mut self, method: &str, path: &str) -> Result<u16, String> {
         let length = if method == "POST" { "Content-Length: 0\r\n" } else { "" };
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{length}\r\n", self.address);
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{length}\r\n", self.address);
         self.stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
         let mut bytes = Vec::new();
         loop {
