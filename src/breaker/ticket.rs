@@ -42,10 +42,10 @@ pub(super) enum Errand {
 }
 
 impl Ticket<'_> {
-    /// Whether a response of this status is a failure.
+    /// Whether an exchange that ends so is a failure.
     #[must_use]
-    pub const fn counts_as_failure(&self, status: u16) -> bool {
-        self.breaker.policy.failures.contains(status)
+    pub const fn blames(&self, ending: Ending) -> bool {
+        matches!(ending.outcome(&self.breaker.policy.failures), Outcome::Failure)
     }
 
     /// Whether the request is one of those that decide whether the breaker closes.

@@ -80,7 +80,7 @@ pub(super) async fn fan_out<'v>(
     let merged = merge(&parts);
     let ending = match &merged {
         Merged::Response(response) => Ending::Answered(response.status),
-        Merged::Failure(_) => first_miss(&parts, &fetched).ending(),
+        Merged::Failure(_) => first_blamed(&parts, &fetched, &chosen.verdict),
         Merged::Conflict(_) => Ending::Conflict,
     };
     let now = clock::now();
@@ -180,6 +180,18 @@ fn first_miss<'v>(parts: &[Part<'_>], fetched: &[Fetch<'v>]) -> Miss<'v> {
     let misses = parts.iter().zip(fetched).filter(|(part, _)| part.merge == Merge::Union);
     let first = misses.filter_map(|(_, fetched)| fetched.as_ref().err()).next();
     first.copied().unwrap_or(Miss::Fault(Fault::CutShort))
+}
+
+/// How an exchange ended that one of its services gave nothing for: as for the first of those that
+/// take part, unless that says nothing of any service (it was refused) and another has failed.
+fn first_blamed(parts: &[Part<'_>], fetched: &[Fetch<'_>], verdict: &Verdict<'_>) -> Ending {
+    let taking_part = parts.iter().zip(fetched).filter(|(part, _)| part.merge == Merge::Union);
+    let mut endings = taking_part.map(|(_, fetched)| match fetched {
+        Ok(Fetched { status, .. }) => Ending::Answered(*status),
+        Err(miss) => miss.ending(),
+    });
+    let blamed = endings.find(|ending| verdict.blames(*ending));
+    blamed.unwrap_or_else(|| first_miss(parts, fetched).ending())
 }
 
 struct Exchange<'a, 'v> {

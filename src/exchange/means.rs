@@ -253,14 +253,14 @@ pub(super) struct Verdict<'v> {
 }
 
 impl Verdict<'_> {
-    /// Whether the breaker would count a response of this status as a failure.
-    pub(super) fn counts_as_failure(&self, status: u16) -> bool {
-        self.ticket.as_ref().is_some_and(|(ticket, _)| ticket.counts_as_failure(status))
+    /// Whether the breaker would count such an ending as a failure.
+    pub(super) fn blames(&self, ending: Ending) -> bool {
+        self.judges(ending) == Some(true)
     }
 
     /// The same, where there is a breaker to say.
-    pub(super) fn judges(&self, status: u16) -> Option<bool> {
-        self.ticket.as_ref().map(|(ticket, _)| ticket.counts_as_failure(status))
+    pub(super) fn judges(&self, ending: Ending) -> Option<bool> {
+        self.ticket.as_ref().map(|(ticket, _)| ticket.blames(ending))
     }
 
     /// Whether the breaker is in the state still in which it let the exchange through.

@@ -212,10 +212,10 @@ impl Relay<'_, '_> {
     /// The upstream's part is over.
     fn over(&mut self, status: u16, rest: Rest, now: Now) {
         // A failure that no client waited for may be its own doing; looked at only then.
-        let failed =
-            self.verdict.counts_as_failure(status) || self.attempt.counts_as_failure(status);
+        let answered = Ending::Answered(status);
+        let failed = self.verdict.blames(answered) || self.attempt.blames(answered);
         let abandoned = failed && self.client.stream().is_reset();
-        let ending = if abandoned { Ending::ClientGone } else { Ending::Answered(status) };
+        let ending = if abandoned { Ending::ClientGone } else { answered };
         self.attempt.settle(ending, now);
         self.verdict.settle(ending, now);
         let clean = rest == Rest::Clean && self.request.get() == Progress::Whole;

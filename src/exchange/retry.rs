@@ -84,9 +84,9 @@ impl<'v> Again<'_, 'v> {
         if !call.service.retry.on.contains(Cause::Status) {
             return false;
         }
-        let failed = call.verdict.judges(status).or_else(|| verdict.judges(status));
-        failed.unwrap_or(status >= 500)
-            && self.retry(call, verdict, Cause::Status, Ending::Answered(status))
+        let ending = Ending::Answered(status);
+        let failed = call.verdict.judges(ending).or_else(|| verdict.judges(ending));
+        failed.unwrap_or(status >= 500) && self.retry(call, verdict, Cause::Status, ending)
     }
 
     #[cold]

@@ -86,3 +86,34 @@ fn an_open_breaker_of_one_service_stands_for_a_503_of_that_service() {
     }
     assert_eq!(second.count(), 2, "it was asked once more, before its breaker opened");
 }
+
+/// The client is told of the first service, which was refused; the route's breaker of what failed.
+#[test]
+fn a_failure_behind_a_refusal_counts_against_the_route_unless_it_is_ignored() {
+    let sick = Origin::start(|_, _| Reply::text(500, "no"));
+    let second = Origin::start(|_, nth| match nth {
+        1 => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").then_close(),
+        2 => Reply::text(502, "no"),
+        _ => Reply::json(200, &json!({ "messages": 10 })),
+    });
+    let ignored = Origin::start(|_, _| Reply::nothing().then_close());
+    let (first, other, last) = (sick.url("/"), second.url("/"), ignored.url("/"));
+    let proxy = Proxy::start(&complete_text(&format!(
+        r#"{{ "http": {{ "routes": {{ "/users": {{ "GET": {{
+            "circuitBreaker": {{ "maxFailures": 4 }},
+            "services": {{
+                "sick": {{ "url": "{first}", "circuitBreaker": {{ "maxFailures": 1 }} }},
+                "second": {{ "url": "{other}" }},
+                "ignored": {{ "url": "{last}", "merge": false }}
+            }} }} }} }} }} }}"#
+    )));
+    let counted = || {
+        let counts = &proxy.breaker("GET /users")["counts"];
+        (counts["failure"].as_u64().unwrap(), counts["neutral"].as_u64().unwrap())
+    };
+    assert_eq!((proxy.get("/users").status, counted()), (500, (1, 0)), "it opens the first's");
+    assert_eq!((proxy.get("/users").status, counted()), (503, (2, 0)), "the second is cut");
+    assert_eq!((proxy.get("/users").status, counted()), (503, (3, 0)), "the second answers 502");
+    assert_eq!((proxy.get("/users").status, counted()), (503, (3, 1)), "the second is well");
+    assert_eq!((sick.count(), second.count(), ignored.count()), (1, 4, 4));
+}
