@@ -11,7 +11,7 @@
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use futures_util::future::join3;
+use futures_util::future::join;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -96,8 +96,10 @@ async fn attend(child: &mut Child, payload: &str) -> std::io::Result<(ExitStatus
         }
         said
     };
-    let ((), said, status) = join3(telling, listening, child.wait()).await;
-    Ok((status?, said))
+    let ((), said) = join(telling, listening).await;
+    // Last: once it has been waited for, its number, which is that of its group, may be another's.
+    // What cuts this short finds it not waited for.
+    Ok((child.wait().await?, said))
 }
 
 fn failure(status: ExitStatus, complaint: &[u8]) -> String {

@@ -42,10 +42,15 @@ fn body(request: &Request) -> Value {
     serde_json::from_slice(&request.body).expect("JSON")
 }
 
+/// The letter for the state of process `pid`; `None`: there is no such process.
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
+}
+
 /// Whether process `pid` runs; one that nobody has waited for does not.
 fn lives(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    state(pid).is_some_and(|state| state != 'Z')
 }
 
 #[test]
@@ -222,6 +227,30 @@ fn a_program_that_does_not_end_is_killed_with_all_it_has_started() {
         wait::until("it is gone", || !lives(child));
     }
     assert_eq!(called(&proxy, "script", "failed"), 1);
+}
+
+/// Its number is that of the group which is killed in the end: nobody else may have it by then.
+#[test]
+fn a_program_that_has_ended_keeps_its_number_until_what_it_left_behind_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("leader");
+    // What is left behind is in a group of its own, and holds standard error for a while.
+    let script = "setsid sleep 6 & echo $$ >$1.part; mv $1.part $1";
+    let command = json!(["/bin/sh", "-c", script, "sh", file.to_str().unwrap()]);
+    let origin = Origin::start(|_, _| Reply::text(500, "no"));
+    let handlers = json!({ "script": { "type": "exec", "command": command, "timeout": "3s" } });
+    let document = watched(&origin, handlers, &["script"]);
+    let document =
+        with(document, "/http/routes/~1guarded/GET/circuitBreaker/resetTimeout", json!("1m"));
+    let proxy = Proxy::start(&document);
+    assert_eq!(proxy.get("/guarded").status, 500);
+    wait::until("it has run", || file.exists());
+    let leader: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    wait::until("it has ended", || !lives(leader));
+    pass(Duration::from_millis(300));
+    assert_eq!(state(leader), Some('Z'), "nobody has waited for it");
+    proxy.lines().await_line("handler script failed: it was killed after 3s");
+    wait::until("it is gone", || state(leader).is_none());
 }
 
 #[test]
