@@ -33,6 +33,8 @@ pub struct Stream {
     /// Operations handed to the kernel that have not come back. One whose future was dropped (a
     /// panic unwound) never counts as back: the runtime then closes the socket when it is.
     in_flight: Cell<u32>,
+    /// By [`Stream::cut`]; what the wheel cuts is told by the deadline.
+    is_cut: Cell<bool>,
     /// When the socket has to be cut.
     pub deadline: Deadline,
 }
@@ -77,6 +79,7 @@ impl Stream {
             tcp: ManuallyDrop::new(UnsafeCell::new(tcp)),
             fd,
             in_flight: Cell::new(0),
+            is_cut: Cell::new(false),
             deadline: wheel.enter(fd),
         }
     }
@@ -191,7 +194,14 @@ impl Stream {
 
     /// Ends a pending read, and a pending write too with [`Cut::Both`].
     pub fn cut(&self, how: Cut) {
+        self.is_cut.set(true);
         socket::cut(self.fd, how);
+    }
+
+    /// Whether it has been cut, by whomever: then it is of no use to anybody else.
+    #[must_use]
+    pub fn was_cut(&self) -> bool {
+        self.is_cut.get() || self.deadline.fired().is_some()
     }
 
     /// Makes the coming close a reset: the peer must not take what it has for a whole message.

@@ -158,9 +158,10 @@ impl Leased {
     /// this one: the response was framed and read to its end, the request was sent whole, and
     /// neither side asked to close.
     pub fn park(mut self, now: Now) {
-        // One that was cut in the same moment is no good.
+        // One that was cut in the same moment is no good, though it looks clean: what was written
+        // may have gone out before the cut and be reported after it.
         let connection = self.connection.take();
-        if let Some(connection) = connection.filter(|it| it.stream.deadline.fired().is_none()) {
+        if let Some(connection) = connection.filter(|it| !it.stream.was_cut()) {
             connection.stream.deadline.disarm();
             self.pool.park(connection, now);
         }
@@ -179,6 +180,7 @@ mod tests {
 
     use super::*;
     use crate::config::Service;
+    use crate::rt::deadline::Cut;
     use crate::rt::driver::{Choice, Loop, Tier};
     use crate::table::{Moved, Table, sample};
     use pool::Pools;
@@ -251,6 +253,19 @@ mod tests {
             let leased = bench.reused(now).expect("at most a tenth earlier");
             leased.park(late);
             assert!(bench.reused(late).is_none(), "at most a tenth later");
+        });
+    }
+
+    #[test]
+    fn a_connection_that_was_cut_is_not_parked() {
+        run(async |bench| {
+            let now = clock::now();
+            for how in [Cut::Read, Cut::Both] {
+                let leased = dial(&bench.pool, &bench.means()).await.unwrap();
+                leased.stream().unwrap().cut(how);
+                leased.park(now);
+                assert!(bench.reused(now).is_none(), "{how:?}");
+            }
         });
     }
 
