@@ -1,8 +1,9 @@
 //! How long an upstream is waited for.
 //!
 //! Enters: the route's and the service's time limits. Leaves: the deadline on the upstream's
-//! stream: its silence counts while it is its turn, the limit of the whole exchange always, and
-//! when its client resets the connection nobody waits any more.
+//! stream: its silence counts while it is its turn and it takes nothing of what it was sent, the
+//! limit of the whole exchange always, and when its client resets the connection nobody waits any
+//! more.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -62,12 +63,7 @@ impl Patience<'_> {
 
     /// Cuts `stream` when this patience, beginning at `now`, is over.
     pub(super) fn arm(&self, stream: &Stream, now: Now) {
-        let silent = self.silence.map(|span| now.after(span));
-        let (due, why) = match (silent, self.limit.map(|limit| limit.due)) {
-            (Some(silent), Some(due)) if silent < due => (Some(silent), Why::Silent),
-            (_, Some(due)) => (Some(due), Why::Exchange),
-            (silent, None) => (silent, Why::Silent),
-        };
-        stream.deadline.arm_for(self.client, now, due, why);
+        let limit = self.limit.map(|limit| limit.due);
+        stream.deadline.arm_for(self.client, now, self.silence, limit);
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use super::quiet::Quiet;
 pub use super::socket::Cut;
 pub use super::wheel::Why;
-use super::wheel::{Buckets, Doubt, NEVER, NONE};
+use super::wheel::{Buckets, Doubt, NEVER, NONE, nearer};
 use crate::clock::{self, Now};
 
 /// The deadlines of one core.
@@ -35,8 +35,8 @@ pub struct Wheel {
     wakes: Cell<u64>,
 }
 
-/// How long a wait lasts before the client on whose behalf it is gets a first look.
-const WATCH: Duration = Duration::from_millis(100);
+/// Milliseconds that a wait lasts before the first look at it.
+const WATCH_MS: u64 = 100;
 
 /// A socket that is only looked at, while it is open.
 #[derive(Clone, Copy, Debug)]
@@ -161,17 +161,34 @@ impl Deadline {
     }
 
     /// As [`Deadline::arm`] with [`Cut::Both`], for a socket that is waited for on behalf of
-    /// `client`: should that one reset its connection meanwhile, the socket is cut soon after with
-    /// [`Why::Abandoned`]. `None`: it may take for ever. The client is looked at, in longer
-    /// intervals, once the wait has lasted a while, so that a prompt upstream costs nothing.
+    /// `client`: it is cut with [`Why::Silent`] after a `silence`, with [`Why::Exchange`] at the
+    /// `limit`, where there are such; and should the client reset its connection meanwhile, soon
+    /// after that with [`Why::Abandoned`]. Both sockets are looked at, in longer intervals, once
+    /// the wait has lasted a while, so that a prompt upstream costs nothing.
     ///
-    /// Looked at, and not polled by the ring: bytes or an end of sending that have arrived already
-    /// would complete a poll at once, and neither of them is an abort.
+    /// Who takes what it was sent is not silent, however little at a time. The kernel takes
+    /// megabytes from us at once, and tells of room for more in lumps as large: so it is the
+    /// socket's queue that tells.
+    ///
+    /// The client is looked at, and not polled by the ring: bytes or an end of sending that have
+    /// arrived already would complete a poll at once, and neither of them is an abort.
     #[inline]
-    pub fn arm_for(&self, client: Watched, now: Now, due: Option<Now>, why: Why) {
-        let until = due.map_or(NEVER, Now::millis_up);
-        let look = now.after(WATCH).millis_up().min(until);
-        let doubt = Doubt::Watching { client: client.0, until };
+    pub fn arm_for(
+        &self,
+        client: Watched,
+        now: Now,
+        silence: Option<Duration>,
+        limit: Option<Now>,
+    ) {
+        let silent = silence.map_or(NEVER, |span| now.after(span).micros());
+        let limit = limit.map_or(NEVER, Now::micros);
+        let (due, why) = nearer(silent, limit);
+        let (begun, until) = (now.millis_up(), due.div_ceil(1000));
+        let span = until.saturating_sub(begun);
+        // At least one look comes before the end: of a queue it takes two to see that it shortens.
+        let look = begun + WATCH_MS.min(span / 2);
+        let span_ms = u32::try_from(span).unwrap_or(u32::MAX);
+        let doubt = Doubt::Watching { client: client.0, queued: 0, span_ms, until, limit };
         self.set(look, why, Cut::Both, doubt);
     }
 
@@ -231,7 +248,7 @@ impl Drop for Deadline {
 mod tests {
     use super::super::wheel::FIRED_MAX;
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
@@ -369,6 +386,40 @@ mod tests {
         assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "cut");
     }
 
+    /// Reads a part every 600 ms, so often; returns when it was cut, and why.
+    fn taking(parts: u64, silence: u64, limit: Option<u64>) -> (u64, Why) {
+        let wheel = Wheel::new(at(0));
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (deadline, silence) = (wheel.enter(ours.as_raw_fd()), Duration::from_millis(silence));
+        // A part that is read whole leaves the queue.
+        (0..8).for_each(|_| (&ours).write_all(&[0; 1000]).unwrap());
+        deadline.arm_for(Watched(NOBODY), at(0), Some(silence), limit.map(at));
+        for now in 1..20_000 {
+            if now % 600 == 0 && now / 600 <= parts {
+                theirs.read_exact(&mut [0; 1000]).unwrap();
+            }
+            wheel.advance(at(now));
+            if let Some(why) = deadline.fired() {
+                return (now, why);
+            }
+        }
+        panic!("it is never cut");
+    }
+
+    #[test]
+    fn who_takes_what_it_was_sent_is_not_silent_until_it_stops_or_the_limit_comes() {
+        assert_eq!(taking(0, 1000, None), (1000, Why::Silent));
+        assert_eq!(taking(0, 30, None), (30, Why::Silent));
+        for parts in 1..=8 {
+            let (cut, why) = taking(parts, 1000, None);
+            let last = parts * 600;
+            assert!((last + 1000..=last + 1000 + 250).contains(&cut), "{parts}: {cut}");
+            assert_eq!(why, Why::Silent);
+        }
+        assert_eq!(taking(8, 1000, Some(2345)), (2345, Why::Exchange));
+        assert_eq!(taking(0, 1000, Some(999)), (999, Why::Exchange));
+    }
+
     #[test]
     fn a_wait_ends_early_when_its_client_resets_and_not_when_it_only_stops_sending() {
         let wheel = Wheel::new(at(0));
@@ -378,14 +429,14 @@ mod tests {
             let (ours, _) = listener.accept().unwrap();
             let waits = wheel.enter(-1);
             let now = at(wheel.inner.borrow().elapsed());
-            let due = Some(now.after(Duration::from_secs(3)));
-            waits.arm_for(Watched(ours.as_raw_fd()), now, due, Why::Silent);
+            let silence = Some(Duration::from_secs(3));
+            waits.arm_for(Watched(ours.as_raw_fd()), now, silence, None);
             client.shutdown(std::net::Shutdown::Write).unwrap();
             wheel.advance(now.after(Duration::from_millis(2_999)));
             assert_eq!(waits.fired(), None, "an end of sending is no abort");
             if resets {
                 socket2::Socket::from(client).set_linger(Some(Duration::ZERO)).unwrap();
-                waits.arm_for(Watched(ours.as_raw_fd()), now, None, Why::Silent);
+                waits.arm_for(Watched(ours.as_raw_fd()), now, None, None);
                 wheel.advance(now.after(Duration::from_millis(3_300)));
                 assert_eq!(waits.fired(), Some(Why::Abandoned));
             } else {

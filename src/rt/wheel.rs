@@ -101,8 +101,16 @@ pub(super) enum Doubt {
     /// We send on it: it is cut only if its queue has not become shorter since the last look, half
     /// the limit ago.
     Sending { half_ms: u32, queued: Option<u32> },
-    /// Until then its time has not come, unless the client, on another socket, has reset.
-    Watching { client: RawFd, until: u64 },
+    /// Until then its time has not come, unless the client, on another socket, has reset. It comes
+    /// `span_ms` after the last look that found its queue shorter, but not after `limit`
+    /// (microseconds).
+    Watching { client: RawFd, queued: u32, span_ms: u32, until: u64, limit: u64 },
+}
+
+/// Which of two moments comes first: that of a silence, or the limit of the whole exchange.
+#[inline]
+pub(super) const fn nearer(silent: u64, limit: u64) -> (u64, Why) {
+    if silent < limit { (silent, Why::Silent) } else { (limit, Why::Exchange) }
 }
 
 impl Buckets {
@@ -362,8 +370,17 @@ impl Slot {
                 self.why = Why::Abandoned;
                 self.fire();
             }
-            Doubt::Watching { until, .. } if tick >= *until => self.fire(),
-            Doubt::Watching { until, .. } => self.due = tick.saturating_add(WATCH_MS).min(*until),
+            Doubt::Watching { queued, span_ms, until, limit, .. } => {
+                let before = std::mem::replace(queued, socket::queued(self.fd));
+                if *queued < before {
+                    let silent = tick.saturating_add((*span_ms).into());
+                    (*until, self.why) = nearer(silent, limit.div_ceil(1000));
+                }
+                if tick >= *until {
+                    return self.fire();
+                }
+                self.due = tick.saturating_add(WATCH_MS).min(*until);
+            }
         }
     }
 

@@ -1,15 +1,18 @@
 //! Who is waited for, how long, and who is blamed.
 
-use std::io::{Read, Write};
-use std::time::Duration;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
+use socket2::SockRef;
 
 use crate::client::Client;
 use crate::document::{all_to, guarded, with};
 use crate::origin::{Origin, Reply};
 use crate::proxy::Proxy;
-use crate::wait::{self, pass};
+use crate::wait::{self, Gate, pass};
 
 const NAME: &str = "GET /guarded";
 
@@ -51,6 +54,84 @@ fn an_upstream_that_answers_in_the_middle_of_an_upload_is_not_silent_while_the_c
     client.send(b"end");
     assert_eq!(client.response().text(), "halfrest");
     assert_eq!(proxy.breaker(NAME)["counts"]["success"], 1);
+}
+
+/// Takes `count` bytes, at most 64 KiB of them within `pause`.
+fn take(stream: &mut TcpStream, count: usize, pause: Duration) -> io::Result<()> {
+    let mut block = [0; 64 * 1024];
+    let mut left = count;
+    while left > 0 {
+        let part = left.min(block.len());
+        stream.read_exact(&mut block[..part])?;
+        left -= part;
+        pass(pause);
+    }
+    Ok(())
+}
+
+/// An origin that takes the first `count` bytes of a body slowly and goes on as `then` says; what
+/// it has not read yet waits at the proxy.
+fn slow(
+    count: usize,
+    then: impl Fn(&mut TcpStream, io::Result<()>) + Send + Sync + 'static,
+) -> Origin {
+    Origin::raw(move |mut stream, _| {
+        drop(SockRef::from(&stream).set_recv_buffer_size(128 * 1024));
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            if stream.read_exact(&mut byte).is_err() {
+                return;
+            }
+            head.extend(byte);
+        }
+        let taken = take(&mut stream, count, Duration::from_millis(100));
+        then(&mut stream, taken);
+    })
+}
+
+/// The kernel takes megabytes from the proxy at once: here that is the work of seconds, in which
+/// nothing but what is left of them tells that the upstream is there.
+#[test]
+fn an_upstream_that_takes_an_upload_slowly_is_not_silent() {
+    const BODY: usize = 2 * 1024 * 1024;
+    let origin = slow(BODY, |stream, taken| {
+        let said = if taken.is_ok() { "all of it" } else { "cut short" };
+        drop(write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{said}"));
+    });
+    let document = guarded(&origin, json!({ "maxFailures": 1, "timeout": "1 minute" }));
+    let proxy = Proxy::start(&with(document, "/http/timeouts", json!({ "response": "1s" })));
+    let mut client = Client::connect(proxy.address());
+    let head = format!("GET /guarded HTTP/1.1\r\nHost: test\r\nContent-Length: {BODY}\r\n\r\n");
+    client.send(&[head.as_bytes(), &vec![b'x'; BODY]].concat());
+    assert_eq!(client.response().text(), "all of it");
+    assert_eq!(proxy.breaker(NAME)["counts"]["success"], 1);
+}
+
+#[test]
+fn an_upstream_that_takes_no_more_of_an_upload_is_cut_in_time() {
+    // More than the kernel takes for it.
+    const SENT: usize = 8 * 1024 * 1024;
+    for taken in [0, 512 * 1024] {
+        let (gate, stopped) = (Arc::new(Gate::default()), Arc::new(Mutex::new(Instant::now())));
+        let (held, since) = (Arc::clone(&gate), Arc::clone(&stopped));
+        let origin = slow(taken, move |_, _| {
+            *since.lock().unwrap() = Instant::now();
+            held.enter();
+        });
+        let document = guarded(&origin, json!({ "maxFailures": 1, "timeout": "1 minute" }));
+        let proxy = Proxy::start(&with(document, "/http/timeouts", json!({ "response": "1s" })));
+        let mut client = Client::connect(proxy.address());
+        let length = 2 * SENT;
+        let head = format!("GET /guarded HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n");
+        client.send(&[head.as_bytes(), b"\r\n", &vec![b'x'; SENT]].concat());
+        assert_eq!(client.response().status, 504);
+        let silent = stopped.lock().unwrap().elapsed();
+        let span = Duration::from_millis(800)..Duration::from_secs(3);
+        assert!(span.contains(&silent), "{silent:?} after the last of {taken} bytes");
+        assert_eq!(proxy.state(NAME), "open");
+        gate.open();
+    }
 }
 
 #[test]
