@@ -5,12 +5,17 @@
 //! their code). Everything is run twice, the second time with twice as many repetitions; the
 //! difference is what one repetition takes, without beginning and end.
 //!
+//! What the system's libraries execute is not seen: a copy that grows, an allocation, a system call
+//! more. `tests/allocations.rs` counts allocations, `cargo load compare` times the whole.
+//!
 //! A count that is more than 3% above its record fails; `UPDATE=1` writes the record anew, in a
 //! commit of its own that says why.
 
 mod callgrind;
 mod part;
 mod request;
+#[path = "../shops/mod.rs"]
+mod shops;
 
 use std::collections::BTreeMap;
 use std::env;

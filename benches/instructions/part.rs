@@ -10,19 +10,17 @@ use std::hint::black_box;
 use fusebox::breaker::memory::Memory;
 use fusebox::breaker::outcome::Ending;
 use fusebox::breaker::policy::{FAILURES_MAX, Policy, Share, Shares, Slow, Window};
-use fusebox::breaker::registry::{Draft, Registry};
 use fusebox::breaker::{Breaker, Core, Verdict};
 use fusebox::clock::Now;
-use fusebox::config::{self, Config, Merge};
+use fusebox::config::Merge;
 use fusebox::exchange::merge::{Answer, Merged, Part as Answered, Reply, merge};
 use fusebox::http1::field::Fields;
 use fusebox::http1::forwarding::{Address, Emit, Origin, Telling, Word};
 use fusebox::http1::head::{self, Asked, Bounds};
 use fusebox::http1::rewrite::{self, BodyForm, Changes, Passage, Say, Writer};
-use fusebox::stats::Tallies;
-use fusebox::table::Table;
-use fusebox::table::compile::{Kept, compile};
 use fusebox::table::matcher::{Captures, Match};
+
+use crate::shops;
 
 /// A part of a request.
 pub(crate) struct Part {
@@ -102,7 +100,7 @@ fn response_head(times: u32) -> Result<(), String> {
 
 /// Another route at each look-up: a literal, a param, a rest, by turns.
 fn route(times: u32) -> Result<(), String> {
-    let table = table(&routes(1_000)?);
+    let table = shops::table(&shops::config(1_000)?);
     let path = |nth: usize| match nth % 3 {
         0 => format!("/api/v1/shop{nth}/items"),
         1 => format!("/api/v1/shop{nth}/users/12345"),
@@ -212,34 +210,9 @@ fn merged(times: u32, bodies: &[&[u8]]) -> Result<(), String> {
 }
 
 fn compiled(times: u32) -> Result<(), String> {
-    let config = routes(1_000)?;
+    let config = shops::config(1_000)?;
     for _ in 0..times {
-        black_box(table(black_box(&config)));
+        black_box(shops::table(black_box(&config)));
     }
     Ok(())
-}
-
-fn table(config: &Config) -> Table {
-    let kept = Kept {
-        breakers: &Registry::new(4),
-        draft: &mut Draft::default(),
-        tallies: &mut Tallies::default(),
-    };
-    compile(config, 1, kept, |_, port| [([127, 0, 0, 1], port).into()].into())
-}
-
-/// So many routes with a breaker each; by turns a literal path, one with a param, one with a rest.
-fn routes(count: usize) -> Result<Config, String> {
-    let route = |nth: usize| {
-        let tail = ["items", "users/:id", "files/*rest"].get(nth % 3).unwrap_or(&"");
-        let host = format!("10.0.{}.{}:8080", nth / 250 % 250, nth % 250);
-        format!(
-            r#""/api/v1/shop{nth}/{tail}": {{ "GET": {{
-                "services": {{ "shop": {{ "url": "http://{host}/" }} }},
-                "circuitBreaker": {{ "maxFailures": 10, "resetTimeout": "30s" }} }} }}"#
-        )
-    };
-    let routes: Vec<String> = (0..count).map(route).collect();
-    let text = format!(r#"{{ "http": {{ "routes": {{ {} }} }} }}"#, routes.join(","));
-    config::load(&text).map(|(config, _)| config).map_err(|complaints| format!("{complaints:?}"))
 }
