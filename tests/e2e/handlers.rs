@@ -1,7 +1,7 @@
 //! Event handlers: webhooks and programs, as their receivers meet them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -53,8 +53,50 @@ fn lives(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }
 
+/// Milliseconds of the day at which `event` was made.
+fn moment(event: &Value) -> i64 {
+    let time = event["time"].as_str().unwrap();
+    let (_, clock) = time.trim_end_matches('Z').split_once('T').unwrap();
+    let parts: Vec<f64> = clock.split(':').map(|part| part.parse().unwrap()).collect();
+    ((parts[0] * 3600.0 + parts[1] * 60.0 + parts[2]) * 1000.0).round() as i64
+}
+
 #[test]
-fn a_webhook_is_told_every_move_once_and_refusals_by_the_second() {
+fn refusals_are_told_by_the_second_and_each_of_them_once() {
+    const DAY: i64 = 24 * 3600 * 1000;
+    let origin = Origin::start(|_, _| Reply::text(500, "no"));
+    let receiver = Origin::saying("thanks");
+    let document = watched(&origin, json!({ "hook": webhook(&receiver) }), &["hook"]);
+    let document =
+        with(document, "/http/routes/~1guarded/GET/circuitBreaker/resetTimeout", json!("1m"));
+    let proxy = Proxy::start(&document);
+    let mut client = Client::connect(proxy.address());
+    assert_eq!(client.get("/guarded").status, 500);
+    let (began, mut refused) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_millis(2_500) {
+        assert_eq!(client.get("/guarded").status, 503);
+        refused += 1;
+        pass(Duration::from_millis(1)); // a connection has 10,000 requests in all
+    }
+    let told = || -> Vec<Value> {
+        receiver.seen().iter().map(body).filter(|it| it["event"] == "reject").collect()
+    };
+    let sum = |told: &[Value]| -> u64 {
+        told.iter().map(|it| it["counts"]["refused"].as_u64().unwrap()).sum()
+    };
+    wait::until("all are told", || sum(&told()) >= refused);
+    pass(Duration::from_millis(1_200)); // time for an event too many
+    let told = told();
+    assert_eq!(sum(&told), refused);
+    assert!((2..=5).contains(&told.len()), "{} events of {refused} refusals", told.len());
+    for pair in told.windows(2) {
+        let gap = (moment(&pair[1]) - moment(&pair[0])).rem_euclid(DAY);
+        assert!(gap >= 950, "{gap} ms from one event to the next");
+    }
+}
+
+#[test]
+fn a_webhook_is_told_every_move_once_and_all_refusals() {
     let (origin, receiver) = (sick_once(), Origin::saying("thanks"));
     let handlers = json!({ "hook": webhook(&receiver) });
     let proxy = Proxy::start(&watched(&origin, handlers, &["hook"]));
@@ -250,7 +292,7 @@ fn a_program_that_has_ended_keeps_its_number_until_what_it_left_behind_is_killed
     pass(Duration::from_millis(300));
     assert_eq!(state(leader), Some('Z'), "nobody has waited for it");
     proxy.lines().await_line("handler script failed: it was killed after 3s");
-    wait::until("it is gone", || state(leader).is_none());
+    wait::until("it is waited for", || state(leader) != Some('Z'));
 }
 
 #[test]
