@@ -78,6 +78,7 @@ fn check_response(bytes: &[u8], asked: Asked) {
     let told = |read: Result<Option<Response>, ResponseFault>| format!("{read:?}");
     assert_eq!(told(grown.unwrap_or(Ok(None))), told(whole), "whole or in parts");
     let Ok(Some(head)) = whole else { return };
+    tab_in_the_reason(bytes, asked, &head);
     let second = reader::head(bytes).expect("what is accepted is plain");
     assert_eq!(second.len, head.len);
     assert!((100..600).contains(&head.status));
@@ -86,6 +87,30 @@ fn check_response(bytes: &[u8], asked: Asked) {
     let mut fields = Fields::new();
     head::response(bytes, &BOUNDS, asked, &mut fields).unwrap();
     same_fields(&fields, &second, bytes);
+}
+
+/// A tab at the end of the reason changes nothing: with one, another reader looks at the head.
+fn tab_in_the_reason(bytes: &[u8], asked: Asked, head: &Response) {
+    let line = bytes.windows(2).position(|two| two == b"\r\n").expect("a line");
+    // What comes behind the status begins with a blank.
+    let tab: &[u8] = if bytes[..line].len() > b"HTTP/1.1 200".len() { b"\t" } else { b" \t" };
+    let odd = [&bytes[..line], tab, &bytes[line..]].concat();
+    if odd.len() > BOUNDS.bytes {
+        return;
+    }
+    let (mut fields, mut others) = (Fields::new(), Fields::new());
+    head::response(bytes, &BOUNDS, asked, &mut fields).unwrap();
+    let other = head::response(&odd, &BOUNDS, asked, &mut others).unwrap().expect("whole as well");
+    assert_eq!(other.len, head.len + tab.len());
+    let told = |head: &Response| {
+        format!("{} {:?} {:?} {:?}", head.status, head.version, head.framing, head.persist)
+    };
+    assert_eq!(told(&other), told(head), "with a tab in the reason");
+    let listed = |fields: &Fields, bytes: &[u8]| -> Vec<[Vec<u8>; 2]> {
+        let parts = fields.list().iter().map(|field| [field.name, field.value]);
+        parts.map(|parts| parts.map(|part| part.of_bytes(bytes).to_vec())).collect()
+    };
+    assert_eq!(listed(&others, &odd), listed(&fields, bytes), "with a tab in the reason");
 }
 
 fn same_fields(fields: &Fields, read: &reader::Head<'_>, bytes: &[u8]) {
