@@ -22,22 +22,30 @@ pub(super) mod stepped {
     use std::sync::atomic;
 
     thread_local! {
-        static BEFORE: Cell<Option<fn()>> = const { Cell::new(None) };
+        static BEFORE: Cell<Option<fn(Access)>> = const { Cell::new(None) };
+    }
+
+    /// What is about to be done to shared memory, and at which address.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(in crate::breaker) enum Access {
+        Read(usize),
+        Write(usize),
+        Fence(Ordering),
     }
 
     /// From now on `before` is called ahead of every access of this thread.
-    pub(in crate::breaker) fn announce(before: fn()) {
+    pub(in crate::breaker) fn announce(before: fn(Access)) {
         BEFORE.set(Some(before));
     }
 
-    fn step() {
+    fn step(access: Access) {
         if let Some(before) = BEFORE.get() {
-            before();
+            before(access);
         }
     }
 
     pub(in crate::breaker) fn fence(order: Ordering) {
-        step();
+        step(Access::Fence(order));
         atomic::fence(order);
     }
 
@@ -52,13 +60,17 @@ pub(super) mod stepped {
                     Self(atomic::$name::new(value))
                 }
 
+                fn address(&self) -> usize {
+                    std::ptr::from_ref(self).addr()
+                }
+
                 pub(in crate::breaker) fn load(&self, order: Ordering) -> $number {
-                    step();
+                    step(Access::Read(self.address()));
                     self.0.load(order)
                 }
 
                 pub(in crate::breaker) fn store(&self, value: $number, order: Ordering) {
-                    step();
+                    step(Access::Write(self.address()));
                     self.0.store(value, order);
                 }
 
@@ -69,7 +81,7 @@ pub(super) mod stepped {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$number, $number> {
-                    step();
+                    step(Access::Write(self.address()));
                     self.0.compare_exchange(seen, next, success, failure)
                 }
 
@@ -78,7 +90,7 @@ pub(super) mod stepped {
                     by: $number,
                     order: Ordering,
                 ) -> $number {
-                    step();
+                    step(Access::Write(self.address()));
                     self.0.fetch_add(by, order)
                 }
             }

@@ -91,7 +91,8 @@ impl Pace {
         streak
     }
 
-    fn step(&self, streak: u32) -> u64 {
+    /// The same without chance.
+    pub(super) fn step(&self, streak: u32) -> u64 {
         let nth = (streak.max(1) - 1) as usize;
         self.steps.get(nth).or(self.steps.last()).copied().unwrap_or(1)
     }

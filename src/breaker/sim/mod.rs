@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use play::play;
+use play::{Range, play};
 
 /// Accesses to shared memory that are scheduled in one play.
 const STEPS: u64 = 3000;
@@ -69,7 +69,7 @@ pub(crate) fn seeds(few: u64, play: impl Fn(u64) + Sync) -> u64 {
 fn every_play_is_a_play_of_the_model() {
     let steps = AtomicU64::new(0);
     let played = seeds(60, |seed| {
-        steps.fetch_add(play(seed, STEPS), Ordering::Relaxed);
+        steps.fetch_add(play(seed, STEPS, Range::Now), Ordering::Relaxed);
     });
     assert!(steps.load(Ordering::Relaxed) >= played * STEPS);
 }
@@ -78,6 +78,6 @@ fn every_play_is_a_play_of_the_model() {
 fn what_was_found_once_stays_mended() {
     for (seed, what) in FOUND {
         println!("seed {seed}: {what}");
-        play(seed, STEPS);
+        play(seed, STEPS, Range::Once);
     }
 }

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 
+use super::super::atomics::stepped::Access;
+
 /// Dice with a seed: splitmix64.
 #[derive(Clone, Debug)]
 pub(super) struct Dice(pub(super) u64);
@@ -52,7 +54,7 @@ thread_local! {
 }
 
 /// What each thread does ahead of an access.
-pub(super) fn before() {
+pub(super) fn before(_: Access) {
     let role = ROLE.with_borrow(Clone::clone);
     if let Some((stage, me)) = role {
         stage.step(me);
