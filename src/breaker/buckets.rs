@@ -104,11 +104,6 @@ impl Buckets {
         (micros / BUCKETS as u64).max(1)
     }
 
-    /// Bytes for so many cores.
-    pub(super) const fn bytes(cores: usize) -> usize {
-        size_of::<Self>() + cores * size_of::<CachePadded<Shard>>()
-    }
-
     /// Records the end of an exchange of `epoch`.
     #[inline]
     pub(super) fn record(&self, core: &Core, epoch: u32, now: Now, entry: Entry) {

@@ -126,20 +126,6 @@ impl Memory {
         Arc::ptr_eq(&self.circuit, &other.circuit)
     }
 
-    /// Bytes that this memory takes, all cores together.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let cores = self.tallies.len();
-        size_of::<Self>()
-            + size_of::<Circuit>()
-            + cores * size_of::<CachePadded<Tally>>()
-            + self.counted.as_ref().map_or(0, |_| Counted::bytes(cores))
-            + self.moments.as_ref().map_or(0, |moments| Moments::bytes(cores, moments.room()))
-            + self.buckets.as_ref().map_or(0, |_| Buckets::bytes(cores))
-            + self.run.as_ref().map_or(0, |_| size_of::<Run>())
-            + self.probes.as_ref().map_or(0, |probes| probes.room() * size_of::<AtomicU64>())
-    }
-
     /// Adds one to this core's counter.
     #[inline]
     pub(super) fn tally(&self, core: usize, which: impl Fn(&Tally) -> &AtomicU64) {

@@ -221,12 +221,6 @@ impl Breaker {
         self.memory.is(&other.memory)
     }
 
-    /// Bytes of its memory, all cores together, beside what a table holds of it.
-    #[must_use]
-    pub fn memory_bytes(&self) -> usize {
-        self.memory.bytes()
-    }
-
     /// The state a request would meet at `now`: an open look-back breaker whose failures have aged
     /// out and a ramp that is over are closed, though nothing has told the word yet.
     #[must_use]

@@ -49,10 +49,6 @@ impl Probes {
         (requests as usize).next_power_of_two().max(SLOTS_MIN)
     }
 
-    pub(super) const fn room(&self) -> usize {
-        self.0.len()
-    }
-
     /// Finds a place for one of `requests` permits of `epoch`.
     pub(super) fn find(&self, epoch: u32, requests: u32, now: u64) -> Option<Place> {
         let taken = |seen: u64| match phase(seen, epoch) {

@@ -35,11 +35,6 @@ impl Counted {
         Self { anchor: CachePadded::new(AtomicU64::new(0)), shards: zeroes(cores) }
     }
 
-    /// Bytes for so many cores.
-    pub(super) const fn bytes(cores: usize) -> usize {
-        size_of::<Self>() + cores * size_of::<CachePadded<AtomicU64>>()
-    }
-
     /// Records one failure of `epoch` and returns how many now count together. `None`: the epoch
     /// has passed while this core was on its way (`reigns` says no), and the failure counts for
     /// nothing.
@@ -230,16 +225,6 @@ impl Moments {
     /// Forgets what failed up to `now`. One thread at a time: the control plane's.
     pub(super) fn forget(&self, now: Now) {
         self.floor.store(now.micros(), Ordering::Release);
-    }
-
-    /// Bytes for so many cores with so many slots each.
-    pub(super) const fn bytes(cores: usize, slots: usize) -> usize {
-        size_of::<Self>() + cores * (size_of::<CoreMoments>() + slots * size_of::<AtomicU64>())
-    }
-
-    /// How many failures each core has room for.
-    pub(super) const fn room(&self) -> usize {
-        self.slots
     }
 
     fn later_than(&self, after: u64, rank: u32) -> u32 {

@@ -235,3 +235,59 @@ fn a_storm_of_answers_below_500_trips_nothing() {
     assert_eq!((&shown["state"], &shown["counts"]["failure"]), (&json!("closed"), &json!(0)));
     assert_eq!(shown["counts"]["requests"], json!(4 * CLIENTS));
 }
+
+/// A service that failures have opened, and thousands of refusals on every worker: neither its
+/// breaker nor the route's above it counts any of them, and it heals as if nobody had asked.
+#[test]
+fn a_storm_of_refusals_counts_nowhere() {
+    const K: usize = 3;
+    const ROUNDS: usize = 8;
+    let origin = Origin::start(|_, nth| match nth {
+        0..K => Reply::text(500, "no"),
+        _ => Reply::text(200, "yes"),
+    });
+    // The route's opens as soon as two more of anything but a success are counted.
+    let breaker = |more: usize| {
+        json!({
+            "maxFailures": K + more, "consecutiveFailures": K + more, "failureRate": "10%",
+            "minRequests": K + more, "timeWindow": "1 minute", "resetTimeout": "5s",
+        })
+    };
+    let service = "/http/routes/~1guarded/GET/services/origin/circuitBreaker";
+    let document = with(guarded(&origin, breaker(2)), service, breaker(0));
+    let proxy = Proxy::start(&with(document, "/workers", json!(WORKERS)));
+    let counts = |name| {
+        let shown = proxy.breaker(name);
+        let counts = &shown["counts"];
+        let of = |key: &str| counts[key].as_u64().unwrap();
+        let windows = ["failures", "consecutive", "requests", "failed", "failure"].map(of);
+        (shown["state"].as_str().unwrap().to_owned(), windows, of("success"))
+    };
+    let (own, route) = ("GET /guarded#origin", "GET /guarded");
+    let tripped = |state: &str| (state.to_owned(), [K as u64; 5], 0);
+    let opened = |state: &str| (state.to_owned(), [0, 0, 0, 0, K as u64], 0);
+    let clients = connected(&proxy);
+    for _ in 0..K {
+        assert_eq!(proxy.get("/guarded").status, 500);
+    }
+    assert_eq!((counts(own), counts(route)), (opened("open"), tripped("closed")));
+    let storm = |mut client: Client| {
+        thread::spawn(move || (0..ROUNDS).all(|_| client.get("/guarded").status == 503))
+    };
+    let storming: Vec<_> = clients.into_iter().map(storm).collect();
+    assert!(storming.into_iter().all(|thread| thread.join().unwrap()), "all are refused");
+    let refused = (CLIENTS * ROUNDS) as u64;
+    let shown = proxy.breaker(own);
+    assert_eq!((counts(own), counts(route)), (opened("open"), tripped("closed")));
+    assert_eq!(shown["counts"]["refused"], json!(refused));
+    assert_eq!(shown["transitions"].as_array().unwrap().len(), 1);
+    assert_eq!(proxy.breaker(route)["counts"]["neutral"], json!(refused));
+    assert_eq!(origin.count(), K);
+
+    wait::until("the probe ends well", || proxy.get("/guarded").status == 200);
+    let (state, windows, successes) = counts(own);
+    assert_eq!((state.as_str(), windows, successes), ("closed", [0, 0, 0, 0, K as u64], 1));
+    let (state, windows, successes) = counts(route);
+    assert_eq!((state.as_str(), windows[0], windows[1]), ("closed", K as u64, 0));
+    assert_eq!((windows[2], successes), (K as u64 + 1, 1));
+}

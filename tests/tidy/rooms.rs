@@ -229,6 +229,17 @@ fn unsafe_code_has_one_home() {
     none(&all().iter().filter(stray).map(|s| s.path.clone()).collect::<Vec<_>>());
 }
 
+/// What the simulation, loom and the tests of cost see of the breaker is what goes this way.
+#[test]
+fn the_breaker_takes_its_atomics_from_one_file() {
+    let room = sources(&["src/breaker"]).into_iter().filter(|it| !it.tested);
+    let stray = room.filter(|source| {
+        let others = source.path != "src/breaker/atomics.rs";
+        others && source.code().contains("sync::atomic")
+    });
+    none(&stray.map(|source| source.path).collect::<Vec<_>>());
+}
+
 #[test]
 fn hot_files_deny_what_allocates_and_locks_or_say_why_not() {
     let says = |text: &str| {
