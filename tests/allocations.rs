@@ -1,7 +1,9 @@
-//! A warm proxied request allocates nothing and touches no shared reference count.
+//! A warm proxied request allocates nothing and touches no shared reference count; and what
+//! breakers hold of memory is what the documentation says.
 //!
-//! A real worker, a real origin and a real client in this process, over loopback. A counting
-//! allocator watches the worker's thread alone; a sampler watches the table's reference count.
+//! For the first a real worker, a real origin and a real client in this process, over loopback: a
+//! counting allocator watches the worker's thread alone, a sampler the table's reference count. For
+//! the second a table of ten thousand breakers, and the same allocator.
 
 #![expect(unsafe_code, reason = "an allocator is an unsafe trait")]
 #![allow(
@@ -37,6 +39,12 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static TID: Cell<i32> = const { Cell::new(0) };
+    /// Bytes that this thread has allocated, less those that it has freed.
+    static HELD: Cell<i64> = const { Cell::new(0) };
+}
+
+fn hold(bytes: usize, sign: i64) {
+    HELD.set(HELD.get() + sign * i64::try_from(bytes).unwrap_or(i64::MAX));
 }
 
 fn tid() -> i32 {
@@ -55,11 +63,13 @@ unsafe impl GlobalAlloc for Counting {
         if WATCHED.load(Ordering::Relaxed) == tid() {
             ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         }
+        hold(layout.size(), 1);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        hold(layout.size(), -1);
         // SAFETY: as above.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -209,4 +219,65 @@ fn a_warm_request_allocates_nothing_and_touches_no_shared_count() {
         assert_eq!(other, 0, "the table's reference count moved under load");
     });
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), 0, "allocations in 9,000 warm requests");
+}
+
+const BREAKERS: i64 = 10_000;
+
+/// What the documentation says that a breaker counting `what` holds: bytes, and more per core.
+fn documented(what: &str) -> [i64; 2] {
+    let text = include_str!("../ARCHITECTURE.md");
+    let row = text.lines().find_map(|line| line.strip_prefix(&format!("| {what} | ")));
+    let cells: Vec<&str> = row.unwrap_or_else(|| panic!("no row {what}")).split(" | ").collect();
+    [0, 1].map(|nth| cells[nth].trim_end_matches(" |").replace(',', "").parse().unwrap())
+}
+
+/// Bytes of a table of so many routes, with this default breaker, for so many cores.
+fn held(config: &config::Config, cores: usize) -> i64 {
+    let before = HELD.get();
+    let registry = Registry::new(cores);
+    let (mut draft, mut tallies) = (Draft::default(), Tallies::default());
+    let kept = Kept { breakers: &registry, draft: &mut draft, tallies: &mut tallies };
+    let table = compile(config, 1, kept, |_, port| vec![([127, 0, 0, 1], port).into()]);
+    registry.commit(draft);
+    let held = HELD.get() - before;
+    drop((table, tallies, registry));
+    held
+}
+
+fn many(breaker: &str) -> config::Config {
+    let service = r#""services": { "o": { "url": "http://127.0.0.1:9000/" } }"#;
+    let route = |nth| format!(r#""/shop{nth}": {{ "GET": {{ {service} }} }}"#);
+    let routes: Vec<String> = (0..BREAKERS).map(route).collect();
+    let routes = routes.join(",");
+    let text = format!(r#"{{ "http": {{ {breaker} "routes": {{ {routes} }} }} }}"#);
+    config::load(&text).unwrap().0
+}
+
+/// Against the same table without breakers.
+#[test]
+fn ten_thousand_breakers_hold_what_is_documented() {
+    let none = many("");
+    let none = [1, 4].map(|cores| held(&none, cores));
+    let mut wrong = Vec::new();
+    for (what, breaker) in [
+        ("failures, fixed or cumulative", r#""maxFailures": 10, "timeWindow": "10s""#),
+        (
+            "failures, a run and shares",
+            r#""maxFailures": 10, "consecutiveFailures": 5, "failureRate": "50%",
+               "minRequests": 20, "timeWindow": "10s""#,
+        ),
+        ("a look-back of up to 32 failures", r#""maxErrors": 32, "duration": "10s""#),
+    ] {
+        let config = many(&format!(r#""circuitBreaker": {{ {breaker} }},"#));
+        let [one, four] = [(1, none[0]), (4, none[1])]
+            .map(|(cores, beside)| (held(&config, cores) - beside) / BREAKERS);
+        let per_core = (four - one) / 3;
+        let measured = [one - per_core, per_core];
+        let documented = documented(what);
+        let is_near = |(is, most): (i64, i64)| is <= most && is * 10 >= most * 9;
+        if !measured.into_iter().zip(documented).all(is_near) {
+            wrong.push(format!("{what}: {measured:?} measured, {documented:?} documented"));
+        }
+    }
+    assert!(wrong.is_empty(), "bytes, and more per core: {wrong:#?}");
 }
