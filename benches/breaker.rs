@@ -17,20 +17,22 @@ use fusebox::breaker::{Breaker, Core, Verdict};
 use fusebox::clock::Now;
 
 const SHARDS: [usize; 3] = [1, 16, 64];
+/// Repetitions of a sample: enough for a clock that tells every 20 ns.
+const EACH: u32 = 10_000;
 const SPAN: Duration = Duration::from_secs(10);
 
 fn main() {
     divan::main();
 }
 
-#[divan::bench(args = SHARDS)]
+#[divan::bench(args = SHARDS, sample_size = EACH)]
 fn closed(bencher: Bencher<'_, '_>, shards: usize) {
     let (breaker, core) = (breaker(reset(10), shards), Core::claim(shards - 1));
     bencher.bench_local(|| exchange(&breaker, &core, Ending::Answered(200), now(0)));
 }
 
 /// A success that counts: shares of failed and slow exchanges, and a run that it would end.
-#[divan::bench(args = SHARDS)]
+#[divan::bench(args = SHARDS, sample_size = EACH)]
 fn closed_with_every_condition(bencher: Bencher<'_, '_>, shards: usize) {
     let (breaker, core) = (breaker(every(FAILURES_MAX), shards), Core::claim(shards - 1));
     let mut micros = 0;
@@ -41,7 +43,7 @@ fn closed_with_every_condition(bencher: Bencher<'_, '_>, shards: usize) {
     });
 }
 
-#[divan::bench(args = SHARDS)]
+#[divan::bench(args = SHARDS, sample_size = EACH)]
 fn refused(bencher: Bencher<'_, '_>, shards: usize) {
     let (breaker, core) = (breaker(reset(1), shards), Core::claim(shards - 1));
     exchange(&breaker, &core, Ending::Answered(500), now(0));
@@ -49,7 +51,7 @@ fn refused(bencher: Bencher<'_, '_>, shards: usize) {
 }
 
 /// As above, with an open time that has grown and varies.
-#[divan::bench]
+#[divan::bench(sample_size = EACH)]
 fn refused_with_backoff(bencher: Bencher<'_, '_>) {
     let mut policy = reset(1);
     if let Heal::Probe(recovery) = &mut policy.heal {
@@ -60,7 +62,7 @@ fn refused_with_backoff(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| refusal(&breaker, &core));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = EACH)]
 fn refused_by_an_operator(bencher: Bencher<'_, '_>) {
     let (breaker, core) = (breaker(reset(1), 1), Core::claim(0));
     breaker.force(Some(Override { forced: Forced::Open, until: Some(now(60_000)) }));
@@ -68,14 +70,14 @@ fn refused_by_an_operator(bencher: Bencher<'_, '_>) {
 }
 
 /// Failures that are counted and do not trip.
-#[divan::bench(args = SHARDS)]
+#[divan::bench(args = SHARDS, sample_size = EACH)]
 fn failed(bencher: Bencher<'_, '_>, shards: usize) {
     let (breaker, core) = (breaker(reset(FAILURES_MAX), shards), Core::claim(shards - 1));
     bencher.bench_local(|| exchange(&breaker, &core, Ending::Answered(500), now(0)));
 }
 
 /// As above, for a look-back of five failures that age out before they are five.
-#[divan::bench(args = SHARDS)]
+#[divan::bench(args = SHARDS, sample_size = EACH)]
 fn failed_look_back(bencher: Bencher<'_, '_>, shards: usize) {
     let (breaker, core) = (breaker(look_back(5), shards), Core::claim(shards - 1));
     let mut millis = 0;
@@ -86,7 +88,7 @@ fn failed_look_back(bencher: Bencher<'_, '_>, shards: usize) {
 }
 
 /// As above, for shares that need more requests than there are.
-#[divan::bench(args = SHARDS)]
+#[divan::bench(args = SHARDS, sample_size = EACH)]
 fn failed_share(bencher: Bencher<'_, '_>, shards: usize) {
     let mut policy = every(FAILURES_MAX);
     policy.trip = Trip { failures: None, run: None, ..policy.trip };
