@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -31,9 +31,10 @@ pub(crate) struct Redis {
     directory: TempDir,
 }
 
-/// Whether there is one to start.
-pub(crate) fn program() -> Option<&'static str> {
-    PROGRAMS.into_iter().find(|program| Path::new(program).exists())
+/// What there is to start: what `FUSEBOX_REDIS` names, or what the distribution has.
+pub(crate) fn program() -> Option<PathBuf> {
+    let asked = std::env::var_os("FUSEBOX_REDIS").map(PathBuf::from);
+    asked.or_else(|| PROGRAMS.into_iter().map(PathBuf::from).find(|program| program.exists()))
 }
 
 impl Redis {

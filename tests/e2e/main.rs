@@ -20,6 +20,8 @@
 
 mod client;
 mod corpus;
+#[path = "../store/deployment.rs"]
+mod deployment;
 mod document;
 mod fleet;
 mod kernel;

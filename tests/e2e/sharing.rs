@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::client::{self, Asked, Client};
+use crate::deployment::{Watched, cluster};
 use crate::document::{guarded, with};
 use crate::fleet::{Fleet, NAME, failing, order, redis, settle, standing};
 use crate::kernel::{self, Signal};
 use crate::origin::{Origin, Reply};
 use crate::proxy::Proxy;
-use crate::server::{Server, Watched, cluster};
+use crate::server::Server;
 use crate::wait;
 
 #[test]

@@ -13,9 +13,12 @@ use tokio::sync::{Notify, mpsc};
 /// How long a store may take to reach a server that is there, pauses included.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Adds to a key that expires, announces the sum, and answers with it.
-const COUNT: &str = "local sum = redis.call('INCRBY', KEYS[1], ARGV[1])
-redis.call('PEXPIRE', KEYS[1], 60000)
+/// Adds to keys that expire, announces the sum of the last one, and answers with it.
+const COUNT: &str = "local sum
+for _, key in ipairs(KEYS) do
+  sum = redis.call('INCRBY', key, ARGV[1])
+  redis.call('PEXPIRE', key, 60000)
+end
 redis.pcall('PUBLISH', 'hints', sum)
 return tostring(sum)";
 
@@ -60,11 +63,16 @@ impl Bench {
 
     /// One exchange of calls that add `by` to each of `keys`.
     pub(crate) fn add(&mut self, keys: &[&str], by: u32) -> Vec<Result<String, Failure>> {
-        let call = |key: &&str| Call {
-            keys: vec![key.as_bytes().to_vec()],
-            args: vec![by.to_string().into_bytes()],
-        };
-        let calls: Vec<Call> = keys.iter().map(call).collect();
+        let calls: Vec<Call> = keys.iter().map(|key| call(&[key], by)).collect();
+        self.exchange(&calls)
+    }
+
+    /// One call that adds `by` to all of `keys`, and answers the sum of the last one.
+    pub(crate) fn add_together(&mut self, keys: &[&str], by: u32) -> Result<String, Failure> {
+        self.exchange(&[call(keys, by)]).remove(0)
+    }
+
+    fn exchange(&mut self, calls: &[Call]) -> Vec<Result<String, Failure>> {
         let calls: Vec<&Call> = calls.iter().collect();
         let answers = self.runtime.block_on(self.store.exchange(&calls));
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -114,4 +122,9 @@ impl Bench {
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }
+}
+
+fn call(keys: &[&str], by: u32) -> Call {
+    let keys = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+    Call { keys, args: vec![by.to_string().into_bytes()] }
 }

@@ -1,13 +1,12 @@
 //! Real Redis servers as child processes, on ports the system picks.
 //!
-//! One server, one that Sentinel watches, three nodes of a Cluster; each is killed when it is
-//! dropped. `redis-server` (or `valkey-server`) has to be installed: without it a test fails and
-//! says so.
+//! Each is killed when it is dropped. `redis-server` (or `valkey-server`) has to be installed, or
+//! named by `FUSEBOX_REDIS`: without it a test fails and says so.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -219,87 +218,6 @@ impl Talk {
     }
 }
 
-/// A master, a replica of it, and the sentinel that watches them by the name `shop`.
-pub(crate) struct Watched {
-    pub(crate) master: Server,
-    pub(crate) replica: Server,
-    pub(crate) sentinel: Server,
-}
-
-impl Watched {
-    #[track_caller]
-    pub(crate) fn start() -> Self {
-        let master = Server::start();
-        let port = master.port().to_string();
-        let replica = Server::start_with(&["--replicaof", "127.0.0.1", &port]);
-        let linked = || replica.info("replication", "master_link_status").as_deref() == Some("up");
-        until("the replica follows", linked);
-        let directory = TempDir::new().unwrap();
-        let config = format!(
-            "sentinel monitor shop 127.0.0.1 {port} 1\nsentinel down-after-milliseconds shop 300\n\
-             sentinel failover-timeout shop 3000\n"
-        );
-        std::fs::write(directory.path().join("sentinel.conf"), config).unwrap();
-        let sentinel = Server::start_in(directory, &["{dir}/sentinel.conf", "--sentinel"]);
-        let watched = Self { master, replica, sentinel };
-        until("the sentinel knows the replica", || {
-            let Reply::List(known) = watched.sentinel.tell(&["SENTINEL", "REPLICAS", "shop"])
-            else {
-                return false;
-            };
-            !known.is_empty()
-        });
-        watched
-    }
-
-    /// Waits until the replica has become the master.
-    #[track_caller]
-    pub(crate) fn await_failover(&self) {
-        let is_master = || self.replica.info("replication", "role").as_deref() == Some("master");
-        until("the replica is the master", is_master);
-    }
-}
-
-/// Three nodes that hold a third of the slots each.
-#[track_caller]
-pub(crate) fn cluster() -> [Server; 3] {
-    let nodes = [(); 3].map(|()| {
-        let bus = free_port().to_string();
-        Server::start_with(&[
-            "--cluster-enabled",
-            "yes",
-            "--cluster-config-file",
-            "{dir}/nodes.conf",
-            "--cluster-node-timeout",
-            "1000",
-            "--cluster-port",
-            &bus,
-            "--cluster-require-full-coverage",
-            "no",
-        ])
-    });
-    for (nth, node) in nodes.iter().enumerate() {
-        let (first, last) = (nth * 16_384 / 3, (nth + 1) * 16_384 / 3 - 1);
-        let said = node.tell(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
-        assert_eq!(said, Reply::Text("OK".to_owned()));
-        let epoch = (nth + 1).to_string();
-        node.tell(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]);
-    }
-    for node in &nodes[1..] {
-        let bus = node.tell(&["CONFIG", "GET", "cluster-port"]);
-        let Reply::List(bus) = bus else { panic!("{bus:?}") };
-        let (port, bus) = (node.port().to_string(), bus[1].text());
-        nodes[0].tell(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
-    }
-    until("the cluster is whole", || {
-        nodes.iter().all(|node| {
-            let Reply::Text(told) = node.tell(&["CLUSTER", "INFO"]) else { return false };
-            told.contains("cluster_state:ok") && told.contains("cluster_known_nodes:3")
-        })
-    });
-    nodes
-}
-
 /// Waits until `done`.
 #[track_caller]
 pub(crate) fn until(what: &str, done: impl Fn() -> bool) {
@@ -330,9 +248,12 @@ fn spawn(port: u16, arguments: &[String], directory: &Path) -> Child {
     command.spawn().expect("redis-server starts")
 }
 
-fn program() -> &'static str {
+fn program() -> PathBuf {
+    if let Some(asked) = std::env::var_os("FUSEBOX_REDIS") {
+        return asked.into();
+    }
     let known = ["/usr/bin/redis-server", "/usr/bin/valkey-server", "/usr/local/bin/redis-server"];
-    let found = known.into_iter().find(|path| Path::new(path).exists());
+    let found = known.into_iter().map(PathBuf::from).find(|path| path.exists());
     found.expect("redis-server is missing: apt-get install redis-server")
 }
 

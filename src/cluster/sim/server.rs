@@ -2,7 +2,8 @@
 //!
 //! Random calls go to both: the answers have to be the same to the byte. The server's own time,
 //! which each answer tells, is what the copy is given. So what the plays prove of the copy holds of
-//! the script. Needs `redis-server` (or `valkey-server`), and fails without.
+//! the script. Needs `redis-server` (or `valkey-server`, or what `FUSEBOX_REDIS` names), and fails
+//! without.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -32,10 +33,12 @@ impl Server {
         let socket = home.join("redis.sock");
         let known =
             ["/usr/bin/redis-server", "/usr/bin/valkey-server", "/usr/local/bin/redis-server"];
-        let program = known.into_iter().find(|path| std::path::Path::new(path).exists());
+        let found = known.into_iter().map(PathBuf::from).find(|path| path.exists());
+        let asked = std::env::var_os("FUSEBOX_REDIS").map(PathBuf::from);
+        let program = asked.or(found);
         let program = program.expect("redis-server is missing: apt-get install redis-server");
         let process = Running(
-            Command::new(program)
+            Command::new(&program)
                 .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
                 .arg(&socket)
                 .current_dir(&home)
@@ -51,7 +54,7 @@ impl Server {
             }
             pause(20);
         }
-        panic!("{program} does not come up");
+        panic!("{} does not come up", program.display());
     }
 
     /// Sends a command and reads a bulk string.

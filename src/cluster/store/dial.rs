@@ -6,6 +6,7 @@
 //! A password is asked for anew at each connection: a file that was replaced counts at once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -47,6 +48,8 @@ pub(super) struct Dialler {
     pub(super) hints: Option<(Vec<u8>, mpsc::Sender<Vec<u8>>)>,
     /// How long an answer may take.
     pub(super) patience: Duration,
+    /// The sentinel that is asked first: the one that led to a master last.
+    pub(super) guide: AtomicUsize,
     /// Told when something has come about that the owner should look at.
     pub(super) changed: Arc<Notify>,
 }
@@ -93,15 +96,20 @@ impl Dialler {
         match target {
             Target::Node(node) => self.open(node, Role::Store).await,
             Target::Watched(sentinels, name) => {
-                let node = self.ask_sentinels(sentinels, name).await?;
+                let (nth, node) = self.ask_sentinels(sentinels, name).await?;
+                // One that leads astray is asked last the next time: cut off from the others, it
+                // will never know better.
+                self.guide.store(nth + 1, Ordering::Relaxed);
                 let connection = self.open(&node, Role::Store).await?;
                 // Sentinel may be the last to know of a failover.
                 let mut role = cmd("ROLE");
                 match connection.ask(&mut role).await.map_err(|failure| failure.at(&node))? {
-                    Value::Array(told) if is_text(told.first(), b"master") => Ok(connection),
+                    Value::Array(told) if is_text(told.first(), b"master") => {
+                        self.guide.store(nth, Ordering::Relaxed);
+                        Ok(connection)
+                    }
                     Value::Array(_) => {
-                        let text = format!("{node} is no master (any more)");
-                        Err(Failure::new(Kind::NotReady, text))
+                        Err(Failure::new(Kind::NotReady, "it is no master (any more)").at(&node))
                     }
                     _ => Err(Failure::new(Kind::Malformed, "no role").at(&node)),
                 }
@@ -164,7 +172,11 @@ impl Dialler {
             deaf: None,
             commands,
             allowance,
-            patience: self.patience,
+            patience: match role {
+                Role::Store => self.patience,
+                // Beside all exchanges, and the map of a large Cluster is long.
+                Role::Guide => DIAL_MAX,
+            },
             driver: tokio::spawn(driver).abort_handle(),
         };
         if let Some((channel, _)) = hints {
@@ -178,12 +190,19 @@ impl Dialler {
         Ok(connection)
     }
 
-    /// Where the master of this name is, by the first sentinel that knows.
-    async fn ask_sentinels(&self, sentinels: &[Node], name: &str) -> Result<Node, Failure> {
+    /// Where the master of this name is, and by which sentinel: the first that knows, beginning
+    /// with the one that knew before. One that hangs would cost every connection its time.
+    async fn ask_sentinels(
+        &self,
+        sentinels: &[Node],
+        name: &str,
+    ) -> Result<(usize, Node), Failure> {
         let mut last = Failure::new(Kind::Misconfigured, "there is no sentinel to ask");
-        for sentinel in sentinels {
+        let first = self.guide.load(Ordering::Relaxed);
+        let turn = sentinels.iter().enumerate().cycle().skip(first % sentinels.len().max(1));
+        for (nth, sentinel) in turn.take(sentinels.len()) {
             match self.ask_sentinel(sentinel, name).await {
-                Ok(node) => return Ok(node),
+                Ok(node) => return Ok((nth, node)),
                 Err(failure) => last = failure,
             }
         }
@@ -202,8 +221,8 @@ impl Dialler {
         question.arg("get-master-addr-by-name").arg(name);
         match guide.ask(&mut question).await.map_err(|failure| failure.at(sentinel))? {
             Value::Nil => {
-                let text = format!("{sentinel} watches no master called `{name}`");
-                Err(Failure::new(Kind::Misconfigured, text))
+                let text = format!("it watches no master called `{name}`");
+                Err(Failure::new(Kind::Misconfigured, text).at(sentinel))
             }
             Value::Array(parts) => node_of(parts.first(), parts.get(1), sentinel)
                 .ok_or_else(|| Failure::new(Kind::Malformed, "no address").at(sentinel)),

@@ -22,6 +22,10 @@ const ASKED_EVERY: Duration = Duration::from_secs(1);
 /// Nodes of a Cluster that are connected to: more are not believed in.
 const LINKS_MAX: usize = 1_000;
 
+/// Bytes of the answer who holds what: 256 for each slot, should every one be a range of its own. A
+/// range with its master takes some 110, and each replica 85; hostnames a few more.
+const MAP_BYTES_MAX: usize = SLOTS * 256;
+
 /// Which link a key is reached by.
 pub(super) enum Map {
     /// The only one.
@@ -158,6 +162,7 @@ async fn ask(dialler: Arc<Dialler>, nodes: Vec<Node>) -> Result<Vec<Range>, Fail
 
 async fn ask_one(dialler: &Dialler, node: &Node) -> Result<Vec<Range>, Failure> {
     let guide = dialler.dial_guide(node).await?;
+    guide.allowance.renew(MAP_BYTES_MAX);
     let answer = guide.ask(redis::cmd("CLUSTER").arg("SLOTS")).await;
     let answer = answer.map_err(|failure| failure.at(node))?;
     let ranges = slots::ranges(&answer, node);

@@ -18,6 +18,7 @@ mod stream;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -101,6 +102,7 @@ impl Store {
             authorities,
             hints,
             patience: redis.interval.clamp(PATIENCE_MIN, PATIENCE_MAX),
+            guide: AtomicUsize::new(0),
             changed,
         });
         let now = clock::now();
