@@ -112,14 +112,15 @@ pub enum Driver {
     Epoll,
 }
 
-/// A value that is never printed.
+/// A value that is never printed, or the place where it is read whenever it is needed: the admin
+/// token at start and at each reload, the password of Redis at start and at each connection.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// Written in the document.
     Literal(String),
-    /// Read from this environment variable at start.
+    /// In this environment variable.
     Env(String),
-    /// Read from this file at start.
+    /// In this file.
     File(String),
 }
 

@@ -131,14 +131,17 @@ async fn start_with(
     let began = clock::now();
     let signals = signals::install()
         .map_err(|error| StartError(format!("cannot install signal handlers: {error}")))?;
-    let door = bind_admin(config.admin.as_ref()).await?;
+    let secrets = secrets::Reader::default();
+    let door = bind_admin(config.admin.as_ref(), &secrets).await?;
 
     let redis = match &config.state {
         State::Memory => None,
         State::Redis(redis) => Some(redis),
     };
-    // A password that is not there is no reason to serve without it.
-    redis.map(|redis| reconcile::password(redis)()).transpose().map_err(StartError)?;
+    if let Some(redis) = redis {
+        // A password that is not there is no reason to serve without it.
+        reconcile::password(redis)().await.map_err(StartError)?;
+    }
 
     let cores = cores(config.workers);
     let registry = Registry::seeded(cores, seed());
@@ -195,7 +198,7 @@ async fn start_with(
     }
     let ports = Ports::new(&config.listen, crew.addresses());
     let tallies = compiled.tallies;
-    let reloader = Reloader { plane, crew, source, config, tallies, token, ports };
+    let reloader = Reloader { plane, crew, source, config, tallies, token, secrets, ports };
     Ok(Running { reloader, orders, admin_address, reconciler, began })
 }
 
@@ -209,10 +212,13 @@ fn open_access(log: &config::Log, rings: Arc<Rings>) -> Result<Writer, StartErro
 
 async fn bind_admin(
     admin: Option<&Admin>,
+    secrets: &secrets::Reader,
 ) -> Result<Option<(Door, SocketAddr, Token)>, StartError> {
     let Some(Admin { listen, token }) = admin else { return Ok(None) };
-    let token = token.as_ref().map(|secret| secrets::reveal("admin.token", secret));
-    let token = token.transpose().map_err(StartError)?;
+    let token = match token {
+        Some(secret) => Some(secrets.reveal("admin.token", secret).await.map_err(StartError)?),
+        None => None,
+    };
     let bound = match Door::bind(*listen).await {
         Ok(door) => door.address().map(|address| (door, address)),
         Err(error) => Err(error),

@@ -72,9 +72,13 @@ fn settings(redis: &Redis, instance: u64) -> Settings {
 
 /// Tells the password of `redis` whenever it is needed.
 pub(super) fn password(redis: &Redis) -> Password {
-    let secret = redis.password.clone();
+    let (secret, reader) = (redis.password.clone(), secrets::Reader::default());
     Box::new(move || {
-        secret.as_ref().map(|secret| secrets::reveal("state.password", secret)).transpose()
+        let (secret, reader) = (secret.clone(), reader.clone());
+        Box::pin(async move {
+            let Some(secret) = secret else { return Ok(None) };
+            reader.reveal("state.password", &secret).await.map(Some)
+        })
     })
 }
 

@@ -47,6 +47,8 @@ pub struct Reloader {
     pub tallies: Tallies,
     /// What the admin API asks for.
     pub(super) token: Token,
+    /// Reads its secret.
+    pub(super) secrets: secrets::Reader,
     /// The ports that were picked.
     pub(super) ports: Ports,
 }
@@ -109,7 +111,7 @@ impl Reloader {
     async fn attempt(&mut self) -> Result<Verdict, Refused> {
         let begun = clock::now();
         let Wanted { config, token, sink, text, warnings } =
-            Wanted::read(&self.source, &self.config)?;
+            Wanted::read(&self.source, &self.config, &self.secrets).await?;
         let name = self.source.to_string();
         let moved = self.plane.names.resolve(&config).await;
         self.crew.lead(&moved.into());
@@ -176,7 +178,11 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(source: &Source, running: &Config) -> Result<Self, Refused> {
+    async fn read(
+        source: &Source,
+        running: &Config,
+        secrets: &secrets::Reader,
+    ) -> Result<Self, Refused> {
         let bytes = source.read_again().map_err(Refused::because)?;
         let (text, loaded) = config::load_bytes(bytes);
         let name = source.to_string();
@@ -187,11 +193,13 @@ impl Wanted {
             return Err(Refused::restart(&name, &text, &fixed));
         }
         let secret = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
-        let token = secret.map(|secret| secrets::reveal("admin.token", secret)).transpose();
-        let token = token.map_err(|why| {
-            let remedy = "put the secret there, or name the place where it is";
-            Refused::at(&name, &text, (Code::Missing, "/admin/token"), why, remedy)
-        })?;
+        let token = match secret {
+            Some(secret) => Some(secrets.reveal("admin.token", secret).await.map_err(|why| {
+                let remedy = "put the secret there, or name the place where it is";
+                Refused::at(&name, &text, (Code::Missing, "/admin/token"), why, remedy)
+            })?),
+            None => None,
+        };
         let sink = Sink::open(&config.log).map_err(|error| {
             let why = unwritable(&config.log, &error);
             Refused::at(&name, &text, (Code::OutOfRange, "/log/file"), why, WRITABLE)
@@ -374,15 +382,20 @@ mod tests {
     use crate::config::{Admin, Driver, Secret};
     use crate::table::sample;
 
+    fn read(source: &Source, running: &Config) -> Result<Wanted, Refused> {
+        let secrets = secrets::Reader::default();
+        super::super::runtime().unwrap().block_on(Wanted::read(source, running, &secrets))
+    }
+
     #[test]
     fn a_file_that_is_not_good_is_refused_with_every_complaint() {
         let running = sample::config(Vec::new());
-        let refused = Wanted::read(&Source::Stdin, &running).err().unwrap();
+        let refused = read(&Source::Stdin, &running).err().unwrap();
         assert!(refused.error.ends_with("cannot be read again"), "{}", refused.error);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "{ \"http\": 1").unwrap();
         let source = Source::named(file.path());
-        let refused = Wanted::read(&source, &running).err().unwrap();
+        let refused = read(&source, &running).err().unwrap();
         assert_eq!(refused.error, format!("{source} is refused"));
         assert_eq!(refused.complaints.as_array().unwrap().len(), 1);
         assert!(refused.report.contains(&source.to_string()), "{}", refused.report);
@@ -448,7 +461,7 @@ mod tests {
         let source = Source::named(file.path());
         let mut running = config::load(text).unwrap().0;
         running.admin.as_mut().unwrap().token = None;
-        let refused = Wanted::read(&source, &running).err().unwrap();
+        let refused = read(&source, &running).err().unwrap();
         assert_eq!(refused.complaints[0]["pointer"], "/admin/token");
         assert_eq!(refused.complaints[0]["column"], 23);
     }

@@ -1,7 +1,7 @@
 //! Where a configuration comes from, and reading it.
 //!
 //! Enters: the argument of a command, or a path named in a configuration. Leaves: what is written
-//! there, read once, at most one byte more than a document may have; or one line that says why not.
+//! there, read once, at most one byte more than it may have; or one line that says why not.
 
 use std::fmt;
 use std::fs::File;
@@ -69,19 +69,28 @@ impl fmt::Display for Source {
     }
 }
 
-/// Reads a small text file: a secret, or a fact of the system.
+/// Bytes of a small text file.
+const SMALL_BYTES_MAX: usize = 64 * 1024;
+
+/// Reads a small text file: a secret, or a fact of the system. Takes as long as the file takes.
 pub fn read_text(path: &Path) -> Result<String, String> {
-    let bytes = File::open(path).and_then(capped).map_err(|error| error.to_string())?;
-    if bytes.len() > TEXT_BYTES_MAX {
-        return Err("it is larger than 16 MiB".to_owned());
+    let read = |file| read_most(file, SMALL_BYTES_MAX);
+    let bytes = File::open(path).and_then(read).map_err(|error| error.to_string())?;
+    if bytes.len() > SMALL_BYTES_MAX {
+        return Err("it is larger than 64 KiB".to_owned());
     }
     String::from_utf8(bytes)
         .map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
 }
 
 fn capped(reader: impl Read) -> io::Result<Vec<u8>> {
+    read_most(reader, TEXT_BYTES_MAX)
+}
+
+/// One byte more than `most` says that there are too many.
+fn read_most(reader: impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    reader.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    reader.take(most as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -105,7 +114,7 @@ mod tests {
     fn endless_files_are_cut_one_byte_above_the_limit() {
         let bytes = Source::named(Path::new("/dev/zero")).read().unwrap();
         assert_eq!(bytes.len(), TEXT_BYTES_MAX + 1);
-        assert_eq!(read_text(Path::new("/dev/zero")).unwrap_err(), "it is larger than 16 MiB");
+        assert_eq!(read_text(Path::new("/dev/zero")).unwrap_err(), "it is larger than 64 KiB");
     }
 
     #[test]

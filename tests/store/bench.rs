@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fusebox::cluster::store::{Failure, Kind, Store};
+use fusebox::cluster::store::{Failure, Kind, Store, Telling};
 use fusebox::cluster::{Call, Script};
 use fusebox::config::{self, State};
 use serde_json::{Value, json};
@@ -43,11 +43,14 @@ impl Bench {
             _ => None,
         };
         let literal = state.get("password").and_then(Value::as_str).map(str::to_owned);
-        let tell = move || match (&password, &literal) {
-            (Some(file), _) => {
-                std::fs::read_to_string(file).map(Some).map_err(|error| error.to_string())
-            }
-            (None, literal) => Ok(literal.clone()),
+        let tell = move || -> Telling {
+            let told = match (&password, &literal) {
+                (Some(file), _) => {
+                    std::fs::read_to_string(file).map(Some).map_err(|error| error.to_string())
+                }
+                (None, literal) => Ok(literal.clone()),
+            };
+            Box::pin(std::future::ready(told))
         };
         let routes = json!({ "/": { "GET": { "services": { "s": { "url": "http://h" } } } } });
         let document = json!({ "state": state, "http": { "routes": routes } });

@@ -5,6 +5,7 @@
 //!
 //! A password is asked for anew at each connection: a file that was replaced counts at once.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -34,8 +35,12 @@ const GREETING_BYTES_MAX: usize = 64 * 1024;
 /// Longer hints are not ours.
 const HINT_BYTES_MAX: usize = 4096;
 
-/// Tells the password, if there is one, or why it cannot be told.
-pub type Password = Box<dyn Fn() -> Result<Option<String>, String> + Send + Sync>;
+/// Tells the password, if there is one, or why it cannot be told. Ends within a second or so: a
+/// connection waits for it.
+pub type Password = Box<dyn Fn() -> Telling + Send + Sync>;
+
+/// A password on its way.
+pub type Telling = Pin<Box<dyn Future<Output = Result<Option<String>, String>> + Send>>;
 
 /// What every connection has in common.
 pub(super) struct Dialler {
@@ -123,7 +128,8 @@ impl Dialler {
     }
 
     async fn open(&self, node: &Node, role: Role) -> Result<Connection, Failure> {
-        let password = (self.password)().map_err(|why| Failure::new(Kind::Denied, why))?;
+        let told = (self.password)().await;
+        let password = told.map_err(|why| Failure::new(Kind::Denied, why).at(node))?;
         self.open_as(node, role, password).await
     }
 

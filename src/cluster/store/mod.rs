@@ -24,7 +24,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, mpsc};
 
-pub use dial::Password;
+pub use dial::{Password, Telling};
 pub use failure::{Failure, Kind};
 
 use super::Call;
