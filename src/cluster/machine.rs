@@ -84,6 +84,25 @@ impl Machine {
         held.into_values().for_each(|mut member| member.release());
     }
 
+    /// Whether breakers that are served lie in the shard of this number.
+    #[must_use]
+    pub fn uses(&self, shard: u8) -> bool {
+        self.shards.get(usize::from(shard)).is_some_and(|shard| !shard.members().is_empty())
+    }
+
+    /// Forgets breakers and cluster, as they are left by the loss of the store: for one whose state
+    /// can no longer be trusted. How many calls it made is not forgotten: by that the store tells
+    /// what this instance counts now from what it counted before. Goes on with [`Machine::serve`].
+    pub fn forget(&mut self, now: Now) {
+        let loss = loss(self.settings.on_loss);
+        for shard in &mut self.shards {
+            shard.clear().iter_mut().for_each(|member| member.lose(Some(loss)));
+            shard.forget(now);
+        }
+        self.groups.clear();
+        self.well_since = None;
+    }
+
     /// Notices what happened on the cores and what time brought. Cheap while nothing happened; to
     /// be called every [`super::LOOK`], and after an operator's order.
     pub fn look(&mut self, now: Now) {

@@ -119,6 +119,11 @@ impl Shard {
         std::mem::take(&mut self.members)
     }
 
+    /// Begins anew, but for the number of its next call.
+    pub(super) fn forget(&mut self, now: Now) {
+        *self = Self { calls: self.calls, ..Self::new(self.number, now) };
+    }
+
     /// Whether the store is lost, or was never there.
     pub(super) fn is_lost(&self) -> bool {
         self.knows == Knows::Nothing

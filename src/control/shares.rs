@@ -44,6 +44,11 @@ pub(super) const METRICS: &[Metric] = &[
         "Bytes of arguments sent to the store, and of its answers.",
         bytes,
     ),
+    counter(
+        "fusebox_reconcile_panics_total",
+        "How often sharing has ended by a defect and begun anew.",
+        panics,
+    ),
     gauge(
         "fusebox_reconcile_dirty_breakers",
         "Breakers of which the store has not confirmed the latest.",
@@ -90,6 +95,10 @@ fn bytes(scrape: &Scrape<'_>, family: &mut Family<'_>) {
     family.sample(&[("direction", "received")], figures.received);
 }
 
+fn panics(scrape: &Scrape<'_>, family: &mut Family<'_>) {
+    one(scrape, family, |it| it.panics);
+}
+
 fn dirty(scrape: &Scrape<'_>, family: &mut Family<'_>) {
     one(scrape, family, |it| it.standing.dirty.into());
 }
@@ -115,12 +124,14 @@ pub(super) mod tests {
     /// Two exchanges, of which the second failed.
     pub(crate) fn figures(now: Now) -> Figures {
         let sharing = Sharing::new(Now::from_millis(now.millis() - 900));
-        let failed = Failure { kind: Kind::Timeout, text: "redis://h:1: late".to_owned() };
-        for (took, answer) in [(700, Ok(vec![0; 7])), (60_000, Err(failed))] {
+        let server = Some("redis://h:1".to_owned());
+        let failed = Failure { kind: Kind::Timeout, server, text: "late".to_owned() };
+        for (took, received, failure) in [(700, 7, None), (60_000, 0, Some(failed))] {
             let exchange = Exchange {
                 took: Duration::from_micros(took),
                 sent: 10,
-                answers: &[answer],
+                received,
+                asked: &[(0, failure)],
                 servers: vec!["redis://h:1".to_owned()],
                 deaf: None,
             };
@@ -143,6 +154,7 @@ pub(super) mod tests {
         assert_eq!(shown["errors"]["timeout"], 1);
         assert_eq!(shown["failure"]["kind"], "timeout");
         assert_eq!(shown["failure"]["for_ms"], 400);
+        assert_eq!(shown["failure"]["server"], "redis://h:1");
         assert_eq!(shown["servers"][0], "redis://h:1");
     }
 }

@@ -84,6 +84,11 @@ fn who_begins_anew_learns_what_all_know() {
 }
 
 #[test]
+fn who_forgets_counts_nothing_twice() {
+    seeds(plays::forgetting);
+}
+
+#[test]
 fn a_reload_mixes_no_counts_and_keeps_the_state() {
     seeds(plays::reloading);
 }

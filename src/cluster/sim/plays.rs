@@ -606,6 +606,35 @@ pub(super) fn restarting(seed: u64) {
     assert!(apart <= 4 * plan.way + 4, "open for {apart} ms more or less than the others");
 }
 
+/// An instance that begins anew on its old breaker counts nothing twice, its own least of all, and
+/// stands where all stand.
+pub(super) fn forgetting(seed: u64) {
+    let mut dice = Dice::new(seed);
+    let most = 3 + dice.roll(8);
+    let policy = reset(most, Window::Cumulative, 20_000);
+    let plan = plan(&mut dice);
+    let breakers = breakers(&policy, plan.instances);
+    let mut world = World::new(seed, plan, &breakers);
+    world.run(500);
+    for _ in 1..most {
+        let who = someone(&mut world);
+        assert!(world.request(who, SICK, 0));
+        let pause = dice.roll(two_ticks(plan));
+        world.run(pause);
+    }
+    world.forget(0);
+    world.run(2 * two_ticks(plan));
+    let estimates: Vec<u64> = (0..plan.instances).map(|who| world.estimate(who)).collect();
+    assert!(estimates.iter().all(|it| *it == most - 1), "{estimates:?} of {}", most - 1);
+    assert!(world.all(State::Closed));
+    assert!(world.request(0, SICK, 0));
+    assert!(world.until(two_ticks(plan), |world| world.all(State::Open)).is_some());
+    let who = someone(&mut world);
+    world.forget(who);
+    world.run(2 * two_ticks(plan));
+    assert!(world.all(State::Open) && world.agrees());
+}
+
 /// Property 16, as far as instances differ while a configuration is rolled out.
 pub(super) fn reloading(seed: u64) {
     let mut dice = Dice::new(seed);

@@ -427,6 +427,15 @@ impl<'b> World<'b> {
         self.instances[who].machine.serve([(NAME, breaker)], now);
     }
 
+    /// An instance begins anew, on the breaker that it had.
+    pub(super) fn forget(&mut self, who: usize) {
+        let now = self.local(who);
+        let instance = &mut self.instances[who];
+        instance.machine.forget(now);
+        instance.machine.serve([(NAME, instance.breaker)], now);
+        instance.highest = 0;
+    }
+
     /// Ends an instance without a word, and begins another in its place.
     pub(super) fn restart(&mut self, who: usize, breaker: &'b Breaker) {
         let mine = |event: &Event<'_>| match event {

@@ -8,6 +8,8 @@ use std::io;
 
 use redis::{ErrorKind, RedisError, ServerError};
 
+use crate::config::Node;
+
 /// Bytes of a server's words that are repeated: it may say anything.
 const WORDS_MAX: usize = 256;
 
@@ -19,7 +21,9 @@ pub(super) const ENDLESS: &str = "it answers without end";
 pub struct Failure {
     /// What kind of thing.
     pub kind: Kind,
-    /// What happened, and where.
+    /// With which server; `None`: with none in particular.
+    pub server: Option<String>,
+    /// What happened.
     pub text: String,
 }
 
@@ -113,13 +117,16 @@ impl Kind {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(server) = &self.server {
+            write!(f, "{server}: ")?;
+        }
         write!(f, "{}; {}", self.text, self.kind.remedy())
     }
 }
 
 impl Failure {
     pub(super) fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self { kind, server: None, text: text.into() }
     }
 
     /// Before anything was tried.
@@ -133,9 +140,8 @@ impl Failure {
     }
 
     /// The same, of the server `at`.
-    pub(super) fn at(mut self, at: &impl fmt::Display) -> Self {
-        self.text = format!("{at}: {}", self.text);
-        self
+    pub(super) fn at(self, at: &Node) -> Self {
+        Self { server: Some(at.to_string()), ..self }
     }
 }
 
