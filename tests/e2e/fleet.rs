@@ -31,7 +31,13 @@ impl Fleet {
     #[track_caller]
     pub(crate) fn start(size: usize, origin: &Origin, breaker: &Value, state: &Value) -> Self {
         let document = with(guarded(origin, breaker.clone()), "/state", state.clone());
-        let fleet = Self((0..size).map(|_| Proxy::start(&document)).collect());
+        Self::of(size, &document)
+    }
+
+    /// The same, with `document` for each.
+    #[track_caller]
+    pub(crate) fn of(size: usize, document: &Value) -> Self {
+        let fleet = Self((0..size).map(|_| Proxy::start(document)).collect());
         fleet.await_whole();
         fleet
     }

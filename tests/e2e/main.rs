@@ -4,7 +4,7 @@
 //! writes down what comes through, `corpus` holds what is sent, `reading` what the library takes it
 //! for; `kernel` holds the system calls, `wait` the deadlines, `document` writes configurations;
 //! `network` makes a network of a test's own, `resolver` answers for names in it; `fleet` starts
-//! several proxies on one Redis, which `server` runs.
+//! several proxies on one Redis, which `server` and `deployment` run and `relay` stands before.
 //! The other modules are tests, one subject each. No fixed ports, loopback only.
 //! `FUSEBOX_E2E_DRIVER` picks the driver of every proxy whose document names none.
 
@@ -30,6 +30,8 @@ mod origin;
 mod proxy;
 mod reading;
 mod recorder;
+#[path = "../store/relay.rs"]
+mod relay;
 mod resolver;
 #[path = "../store/server.rs"]
 mod server;
@@ -75,6 +77,7 @@ mod series;
 mod sharing;
 mod sink;
 mod smuggling;
+mod spread;
 mod stand_in;
 mod timeouts;
 mod trailers;

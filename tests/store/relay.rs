@@ -63,11 +63,13 @@ impl Relay {
     }
 
     /// Cuts the connection in the middle of an answer, after so many bytes.
+    #[allow(dead_code, reason = "not every test that has relays asks")]
     pub(crate) fn cut_after(&self, bytes: usize) {
         self.knobs.cut.store(bytes, Ordering::SeqCst);
     }
 
     /// How many connections it has taken.
+    #[allow(dead_code, reason = "not every test that has relays asks")]
     pub(crate) fn accepted(&self) -> usize {
         self.knobs.accepted.load(Ordering::SeqCst)
     }
