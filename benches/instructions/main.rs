@@ -12,6 +12,8 @@
 //! commit of its own that says why.
 
 mod callgrind;
+#[path = "../heads/mod.rs"]
+mod heads;
 mod part;
 mod request;
 #[path = "../shops/mod.rs"]

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::callgrind;
-use crate::part::RESPONSE;
+use crate::heads::RESPONSE;
 
 /// A kind of request.
 pub(crate) struct Case {
