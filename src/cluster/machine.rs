@@ -220,6 +220,11 @@ impl Machine {
         self.member(name).opened()
     }
 
+    /// The last change of the permits of `name` that was heard of here.
+    pub(super) fn rank_of_permits(&self, name: &str) -> u64 {
+        self.member(name).rank_of_permits()
+    }
+
     /// What is known here of all failures that count together.
     pub(super) fn estimate(&self, name: &str, now: Now) -> u64 {
         self.member(name).estimate(now)

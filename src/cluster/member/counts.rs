@@ -215,6 +215,10 @@ impl Member {
         (self.agreed.epoch, self.agreed.streak)
     }
 
+    pub(in crate::cluster) fn rank_of_permits(&self) -> u64 {
+        self.table.as_ref().map_or(0, super::super::lease::Table::rank)
+    }
+
     pub(in crate::cluster) fn estimate(&self, now: Now) -> u64 {
         let mut all = self.others.merged(self.agreed.epoch, self.breaker.policy());
         tally::age(&mut all, self.breaker.policy(), now);

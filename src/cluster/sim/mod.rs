@@ -4,8 +4,12 @@
 //! Each play is one promise. `FUSEBOX_SIM_SEED=n` plays one seed again; `FUSEBOX_SIM_SEEDS=n` plays
 //! so many of each: `.ci/run` plays a thousand, the unit tests a few.
 
+mod acts;
+mod dice;
 mod fake;
+mod instance;
 mod plays;
+mod room;
 mod server;
 mod world;
 
@@ -54,6 +58,16 @@ fn a_round_has_its_probes_and_no_more_wherever_they_are_sent() {
 }
 
 #[test]
+fn who_refuses_nothing_probes_as_soon_as_who_does() {
+    seeds(plays::shadowing);
+}
+
+#[test]
+fn a_permit_that_nobody_uses_is_kept_in_silence() {
+    seeds(plays::renewing);
+}
+
+#[test]
 fn after_whatever_happened_all_agree_and_close() {
     seeds(plays::storm);
 }
@@ -69,6 +83,11 @@ fn without_the_store_each_goes_on_as_it_is_told_to() {
 }
 
 #[test]
+fn who_begins_without_the_store_does_as_it_is_told_to() {
+    seeds(plays::beginning);
+}
+
+#[test]
 fn a_clock_that_jumps_holds_nobody_longer_than_is_allowed() {
     seeds(plays::clocks);
 }
@@ -76,6 +95,11 @@ fn a_clock_that_jumps_holds_nobody_longer_than_is_allowed() {
 #[test]
 fn an_order_holds_everywhere_and_ends_everywhere() {
     seeds(plays::orders);
+}
+
+#[test]
+fn an_order_stands_above_the_mode() {
+    seeds(plays::unguarded);
 }
 
 #[test]
@@ -91,6 +115,11 @@ fn who_forgets_counts_nothing_twice() {
 #[test]
 fn a_reload_mixes_no_counts_and_keeps_the_state() {
     seeds(plays::reloading);
+}
+
+#[test]
+fn cores_ring_for_the_same_breaker_after_a_reload() {
+    plays::regrouping();
 }
 
 #[test]

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::super::register::{self, Head, Put};
 use super::super::{Call, SCRIPT};
+use super::dice::Dice;
 use super::fake::Fake;
-use super::world::Dice;
 
 struct Server {
     _process: Running,
