@@ -194,7 +194,8 @@ impl Shard {
             // Of one instance, each call has a higher rank than the one before.
             let rank = self.calls;
             if let Some(member) = self.members.get_mut((self.turn + step) % members) {
-                member.puts(view, now, rank, &mut puts);
+                let again = member.puts(view, now, rank, &mut puts);
+                self.due = self.due.max(if again == Haste::Now { Due::Soon } else { Due::Tick });
             }
         }
         let head = Head {

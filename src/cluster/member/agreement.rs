@@ -40,7 +40,7 @@ impl Member {
         let remaining = record.remaining.min(self.bound(record.course));
         self.until = sent.after(remaining);
         self.refused = self.breaker.turned_away();
-        self.returned = None;
+        (self.returned, self.yielding) = (None, None);
         let word = self.breaker.word();
         self.agreed = record;
         if !rival {

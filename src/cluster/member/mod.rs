@@ -21,7 +21,7 @@ use super::record::{Order, Record};
 use super::register::Put;
 use super::shard::Knows;
 use super::tally::Others;
-use super::{SHARDS, Settings};
+use super::{LOOK, SHARDS, Settings};
 use crate::breaker::Breaker;
 use crate::breaker::circuit::{Cause, Course, Override, Word};
 use crate::breaker::follow::Tallies;
@@ -117,6 +117,8 @@ pub(super) struct Member {
     table_stored: u64,
     /// Until when what is lent here may be used.
     lent_until: Now,
+    /// Since when nothing is lent, so that what others want can be given back.
+    yielding: Option<Now>,
     /// What it had refused when it opened, or gave a lease back.
     refused: u64,
     returned: Option<Now>,
@@ -160,6 +162,7 @@ impl Member {
             table: None,
             table_stored: 0,
             lent_until: now,
+            yielding: None,
             refused: 0,
             returned: None,
             asleep: None,
@@ -247,8 +250,26 @@ impl Member {
         haste
     }
 
-    /// The registers that the store is to hold now; `rank` numbers what this instance counts.
-    pub(super) fn puts(&mut self, shard: Shard<'_>, now: Now, rank: u64, puts: &mut Vec<Put>) {
+    /// The registers that the store is to hold now, and how soon there will be others; `rank`
+    /// numbers what this instance counts.
+    pub(super) fn puts(
+        &mut self,
+        shard: Shard<'_>,
+        now: Now,
+        rank: u64,
+        puts: &mut Vec<Put>,
+    ) -> Haste {
+        self.last_puts(shard, now, rank, puts);
+        if self.sleeps(now) || self.breaker.policy().mode == Mode::Off {
+            return Haste::None;
+        }
+        puts.extend(self.put_table(shard, now));
+        let soon = self.yielding.is_some_and(|since| now < since.after(LOOK));
+        if soon { Haste::Now } else { Haste::None }
+    }
+
+    /// The same, but for permits: an instance that ends takes none.
+    pub(super) fn last_puts(&mut self, shard: Shard<'_>, now: Now, rank: u64, puts: &mut Vec<Put>) {
         if self.sleeps(now) {
             return;
         }
@@ -258,7 +279,6 @@ impl Member {
             return;
         }
         puts.extend(self.put_record(shard, now));
-        puts.extend(self.put_table(shard, now));
         puts.extend(self.put_counts(shard, now, rank));
     }
 

@@ -3,10 +3,12 @@
 //! Enters: the table of the round that the store holds, and what probes here came to. Leaves: the
 //! permits that the breaker may give, and the table as this instance would have it. They are taken
 //! ahead, shortly before the open time ends, so that no request waits for one; who holds none stays
-//! open.
+//! open. Who gives one back stops lending it first: the store may pass it on before this instance
+//! hears that it has.
 
 use std::time::Duration;
 
+use super::super::LOOK;
 use super::super::lease::{Demand, Share, Table};
 use super::super::register::Put;
 use super::super::shard::Knows;
@@ -24,8 +26,11 @@ const SLACK: Duration = Duration::from_millis(500);
 impl Member {
     /// The table that the store is to hold: as this instance would have it, or as it was, should
     /// the store have forgotten it.
-    pub(super) fn put_table(&self, shard: Shard<'_>, now: Now) -> Option<Put> {
+    pub(super) fn put_table(&mut self, shard: Shard<'_>, now: Now) -> Option<Put> {
         let next = self.lease(shard, now).filter(|_| shard.knows == Knows::All);
+        if next.as_ref().is_some_and(|next| self.gives_back(next)) && !self.yields(now) {
+            return None;
+        }
         let held = self.table.as_ref().filter(|it| it.epoch == self.agreed.epoch);
         if let Some(next) = next {
             // What is only kept for longer is news to nobody.
@@ -33,6 +38,20 @@ impl Member {
             return Some(Put { loud: !kept, ..self.put(&next) });
         }
         held.filter(|it| it.rank() > self.table_stored).map(|held| self.put(held))
+    }
+
+    fn gives_back(&self, next: &Table) -> bool {
+        let own = |table: &Table| table.of(self.instance);
+        let held = self.table.as_ref().filter(|it| it.epoch == next.epoch).map(own);
+        let next = own(next);
+        next.out == 0 && held.is_some_and(|held| held.out > 0 && held.done == next.done)
+    }
+
+    /// Stops lending. Whether it had for long enough: a core that still saw a permit has taken it.
+    fn yields(&mut self, now: Now) -> bool {
+        let since = *self.yielding.get_or_insert(now);
+        self.lend();
+        now >= since.after(LOOK)
     }
 
     /// The table without what this instance has out; for one that ends.
@@ -78,6 +97,9 @@ impl Member {
             self.returned = Some(now);
             self.refused = self.breaker.turned_away();
         }
+        if own.out == 0 || table.demand == Demand::Met {
+            self.yielding = None;
+        }
         self.table = Some(table);
         self.lend();
         let word = self.breaker.word();
@@ -101,6 +123,7 @@ impl Member {
             return self.breaker.lend(Lease::Free);
         }
         let table = self.table.as_ref().filter(|it| it.epoch == self.agreed.epoch);
+        let table = table.filter(|_| self.yielding.is_none());
         let own = table.map(|it| (it.of(self.instance), it.done_by_others(self.instance)));
         let Some((own, theirs)) = own.filter(|(own, _)| own.out + own.done > 0) else {
             return self.breaker.lend(Lease::Nothing);

@@ -58,6 +58,11 @@ fn a_round_has_its_probes_and_no_more_wherever_they_are_sent() {
 }
 
 #[test]
+fn a_permit_that_changes_hands_is_used_once() {
+    seeds(plays::idling);
+}
+
+#[test]
 fn who_refuses_nothing_probes_as_soon_as_who_does() {
     seeds(plays::shadowing);
 }

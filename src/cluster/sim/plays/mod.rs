@@ -14,7 +14,7 @@ pub(super) use bytes::{crowd, garbage, regrouping};
 pub(super) use counts::{counting, leaving, sparing, tripping};
 pub(super) use loss::{beginning, clocks, loss};
 pub(super) use orders::{orders, unguarded};
-pub(super) use rounds::{probing, renewing, shadowing};
+pub(super) use rounds::{idling, probing, renewing, shadowing};
 
 use std::num::NonZeroU32;
 use std::time::Duration;

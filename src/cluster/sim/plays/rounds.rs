@@ -63,6 +63,57 @@ pub(in super::super) fn probing(seed: u64) {
     }
 }
 
+/// Property 8 where permits change hands: most instances see few requests, and hold what others
+/// want.
+pub(in super::super) fn idling(seed: u64) {
+    let mut dice = Dice::new(seed);
+    let recovery = recovery(&mut dice);
+    let most = u64::from(recovery.requests.get());
+    let policy = Policy { heal: Heal::Probe(recovery), ..reset(3, Window::Cumulative, 1) };
+    // A call there and back is answered just before it is given up.
+    let plan = Plan { way: 5 + dice.roll(15), ..plan(&mut dice) };
+    let breakers = breakers(&policy, plan.instances);
+    let mut world = World::new(seed, plan, &breakers);
+    let bad = dice.chance(500);
+    world.run(1000);
+    (0..3).for_each(|_| assert!(world.request(0, SICK, 0)));
+    let mut rounds: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut busy = 0;
+    while world.now < 15_000 {
+        if dice.chance(5) {
+            busy = someone(&mut world);
+        }
+        if bad && dice.chance(5) {
+            let (lost, twice, late) = (dice.roll(200), dice.roll(200), dice.roll(200));
+            world.net = Net { lost, twice, late, garbled: 0 };
+            if dice.chance(100) {
+                let who = someone(&mut world);
+                world.stop(who, dice.roll(1500));
+            }
+        }
+        for who in 0..plan.instances {
+            let runs = world.instances[who].stopped <= world.now;
+            // Few, but when they matter: while a call is under way that may give permits back.
+            let calls = !world.instances[who].awaited.is_empty();
+            let chance = if who == busy { 500 } else { u64::from(calls) * 30 };
+            if runs && dice.chance(chance) {
+                let before = world.probes.len();
+                let epoch = world.instances[who].machine.agreed(NAME).0;
+                let takes = 3 + dice.roll(400);
+                world.request(who, SICK, takes);
+                // Who has lost the store decides alone.
+                if world.standing(who).lost == 0 {
+                    let sent = rounds.entry(epoch).or_default();
+                    *sent += (world.probes.len() - before) as u64;
+                    assert!(*sent <= most, "{sent} probes of {most} in epoch {epoch}");
+                }
+            }
+        }
+        world.run(2);
+    }
+    assert!(!world.probes.is_empty(), "nobody probes");
+}
+
 /// One that refuses nothing sends its probes as soon as one that does: who would have been refused
 /// asks for them.
 pub(in super::super) fn shadowing(seed: u64) {
