@@ -15,7 +15,7 @@ use crate::breaker::Sums;
 use crate::breaker::circuit::Cause;
 use crate::breaker::follow::{AGELESS, Tallies};
 use crate::breaker::peers::{END_SLOTS, FAILURE_SLOTS};
-use crate::breaker::policy::{Policy, Window};
+use crate::breaker::policy::{Failures, Policy, Share, Shares, Window};
 use crate::clock::Now;
 
 /// Slots of one register that are read at most.
@@ -79,42 +79,91 @@ pub(super) fn age(tallies: &mut Tallies, policy: &Policy, now: Now) {
 
 /// Makes one of slots that begin at one moment.
 pub(super) fn join(tallies: &mut Tallies) {
-    let Tallies { failures, ends } = tallies;
-    failures.sort_unstable_by_key(|(at, _)| *at);
-    failures.dedup_by(|next, held| {
+    one_each(&mut tallies.failures, u32::saturating_add);
+    one_each(&mut tallies.ends, Sums::and);
+}
+
+fn one_each<T: Copy>(slots: &mut Vec<(Now, T)>, and: impl Fn(T, T) -> T) {
+    slots.sort_unstable_by_key(|(at, _)| *at);
+    slots.dedup_by(|next, held| {
         let same = next.0 == held.0;
         if same {
-            held.1 = held.1.saturating_add(next.1);
-        }
-        same
-    });
-    ends.sort_unstable_by_key(|(at, _)| *at);
-    ends.dedup_by(|next, held| {
-        let same = next.0 == held.0;
-        if same {
-            held.1 = held.1.and(next.1);
+            held.1 = and(held.1, next.1);
         }
         same
     });
 }
 
+/// What speaks against the service, by what it counts for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bad {
+    /// Failures, but for a sliding window's.
+    pub(super) failures: u64,
+    /// Exchanges that failed.
+    pub(super) failed: u64,
+    /// Exchanges that were slow, where those count.
+    pub(super) slow: u64,
+}
+
+impl Bad {
+    pub(super) fn is_any(self) -> bool {
+        self != Self::default()
+    }
+
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self {
+            failures: self.failures + other.failures,
+            failed: self.failed + other.failed,
+            slow: self.slow + other.slow,
+        }
+    }
+
+    /// Whether anything is one of `parts` equal parts of its limit, or more.
+    pub(super) fn is_part(self, limits: Self, parts: u64) -> bool {
+        let is = |it: u64, limit: u64| it >= (limit / parts).max(1);
+        is(self.failures, limits.failures)
+            || is(self.failed, limits.failed)
+            || is(self.slow, limits.slow)
+    }
+}
+
+/// How much of each it takes to open, where `requests` are known to count.
+pub(super) fn limits(policy: &Policy, requests: u64) -> Bad {
+    let few = u32::try_from(requests).unwrap_or(u32::MAX);
+    let shares = policy.trip.shares;
+    let of_share = |share: fn(Shares) -> Option<Share>| {
+        shares.and_then(|it| Some(u64::from(share(it)?.of_count(it.min_requests.max(few)))))
+    };
+    let (mut failures, mut failed) = (None, of_share(|it| it.failed));
+    if let Some(Failures { count, window }) = policy.trip.failures {
+        let count = u64::from(count.get());
+        match window {
+            Window::Sliding(_) => failed = Some(failed.map_or(count, |it| it.min(count))),
+            Window::Log(_) | Window::Fixed(_) | Window::Cumulative => failures = Some(count),
+        }
+    }
+    let slow = of_share(|it| it.slow.map(|slow| slow.share));
+    let [failures, failed, slow] = [failures, failed, slow].map(|it| it.unwrap_or(u64::MAX));
+    Bad { failures, failed, slow }
+}
+
 /// What `own` holds that `pushed` does not: how much that is bad, and whether there is anything.
-pub(super) fn news(own: &Tallies, pushed: &Tallies, policy: &Policy) -> (u64, bool) {
+pub(super) fn news(own: &Tallies, pushed: &Tallies, policy: &Policy) -> (Bad, bool) {
     let slow = policy.trip.shares.is_some_and(|shares| shares.slow.is_some());
     let failures = own.failures.iter().map(|(at, count)| {
         let told = pushed.failures.iter().find(|(held, _)| held == at);
         u64::from(count.saturating_sub(told.map_or(0, |(_, told)| *told)))
     });
-    let failures: u64 = failures.sum();
-    let (mut bad, mut any) = (0_u64, failures > 0);
+    let mut bad = Bad { failures: failures.sum(), ..Bad::default() };
+    let mut any = false;
     for (at, sums) in &own.ends {
         let told = pushed.ends.iter().find(|(held, _)| held == at);
         let told = told.map_or(Sums::default(), |(_, told)| *told);
-        bad += sums.failed.saturating_sub(told.failed);
-        bad += if slow { sums.slow.saturating_sub(told.slow) } else { 0 };
+        bad.failed += sums.failed.saturating_sub(told.failed);
+        bad.slow += if slow { sums.slow.saturating_sub(told.slow) } else { 0 };
         any |= sums.requests > told.requests;
     }
-    (failures.max(bad), any || bad > 0)
+    (bad, any || bad.is_any())
 }
 
 /// How much is in `tallies`: failures and exchanges.
@@ -124,11 +173,9 @@ pub(super) fn sum(tallies: &Tallies) -> (u64, Sums) {
     (failures, ends)
 }
 
-/// Whether anything in `tallies` speaks against the service.
-pub(super) fn is_bad(tallies: &Tallies, policy: &Policy) -> bool {
-    let (failures, ends) = sum(tallies);
-    let slow = policy.trip.shares.is_some_and(|shares| shares.slow.is_some());
-    failures > 0 || ends.failed > 0 || slow && ends.slow > 0
+/// What in `tallies` speaks against the service.
+pub(super) fn bad(tallies: &Tallies, policy: &Policy) -> Bad {
+    news(tallies, &Tallies::default(), policy).0
 }
 
 /// Whether `tallies` fulfil the condition `cause`. A run is its instance's alone, and did.
@@ -189,8 +236,15 @@ impl Others {
 
     /// How many instances of `epoch` have seen something bad.
     pub(super) fn bad(&self, epoch: u64, policy: &Policy) -> u32 {
-        let bad = self.of(epoch).filter(|tallies| is_bad(tallies, policy)).count();
+        let bad = self.of(epoch).filter(|tallies| bad(tallies, policy).is_any()).count();
         u32::try_from(bad).unwrap_or(u32::MAX)
+    }
+
+    /// How many exchanges the others of `epoch` count that are not too old at `now`.
+    pub(super) fn requests(&self, epoch: u64, policy: &Policy, now: Now) -> u64 {
+        let Some(span) = policy.bucket_span() else { return 0 };
+        let ends = self.of(epoch).flat_map(|tallies| &tallies.ends);
+        ends.filter(|(at, _)| *at > now.before(span)).map(|(_, sums)| sums.requests).sum()
     }
 
     /// All others of `epoch` as one, in no more slots than a breaker has room for.
@@ -238,6 +292,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
+    use crate::breaker::policy::{Slow, Trip};
 
     const SPAN: Duration = Duration::from_secs(10);
 
@@ -294,6 +349,25 @@ mod tests {
         }
         assert_eq!(sum(&once.merged(1, &sliding())).1.failed, 3 + 4);
         assert_eq!(sum(&once.merged(2, &sliding())).1.failed, 5);
+    }
+
+    #[test]
+    fn each_condition_is_measured_by_what_it_counts_and_a_share_by_what_it_is_of() {
+        let slow = Some(Slow { after: SPAN, share: Share::of(0.1) });
+        let failed = Some(Share::of(0.5));
+        let shares = Some(Shares { span: SPAN, min_requests: 20, failed, slow });
+        let trip = Trip { failures: None, run: None, shares };
+        let of = |requests| limits(&Policy { trip, ..sliding() }, requests);
+        let ends = |failed, slow| Bad { failures: 0, failed, slow };
+        assert_eq!(of(0), Bad { failures: u64::MAX, ..ends(10, 2) });
+        assert_eq!(of(10_000), Bad { failures: u64::MAX, ..ends(5_000, 1_000) });
+        assert!(!ends(1_249, 249).is_part(of(10_000), 4));
+        assert!(ends(1_250, 0).is_part(of(10_000), 4) && ends(0, 250).is_part(of(10_000), 4));
+        assert!(ends(1, 0).is_part(of(0), 100) && !ends(0, 0).is_part(of(0), 100));
+        let counted = Trip { failures: sliding().trip.failures, ..trip };
+        assert_eq!(limits(&Policy { trip: counted, ..sliding() }, 10_000).failed, 5);
+        let log = Policy::look_back(NonZeroU32::new(7).unwrap(), SPAN);
+        assert_eq!(limits(&log, 0), Bad { failures: 7, ..ends(u64::MAX, u64::MAX) });
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::super::register::Put;
 use super::super::shard::Knows;
-use super::super::tally;
+use super::super::tally::{self, Bad};
 use super::{AGREED_TTL, Haste, Member, Shard, millis};
 use crate::breaker::Transition;
 use crate::breaker::circuit::{Cause, Course, State};
@@ -89,7 +89,7 @@ impl Member {
             return true;
         }
         let policy = self.breaker.policy();
-        let own = u32::from(tally::is_bad(&self.own(now), policy));
+        let own = u32::from(tally::bad(&self.own(now), policy).is_any());
         let bad = self.others.bad(self.agreed.epoch, policy) + own;
         bad >= shard.settings.quorum.of_count(shard.living).max(1)
     }
@@ -129,7 +129,7 @@ impl Member {
         let policy = self.breaker.policy();
         self.agreed.course != Course::Close
             || self.others.bad(self.agreed.epoch, policy) > 0
-            || tally::is_bad(own, policy)
+            || tally::bad(own, policy).is_any()
     }
 
     /// Whether nothing is counted here that the store was not told.
@@ -140,12 +140,13 @@ impl Member {
     /// How soon what is counted here is to be told.
     pub(super) fn push_haste(&self, shard: Shard<'_>, own: &Tallies, now: Now) -> Haste {
         let (bad, any) = tally::news(own, &self.pushed, self.breaker.policy());
-        let least = self.threshold() / (2 * u64::from(shard.living.max(1)));
+        // All together keep back less than half of what it takes.
+        let parts = 2 * u64::from(shard.living.max(1));
         // Who is open will see no more failures to tell these with.
         let open = self.breaker.word().state() == State::Open;
-        if bad >= least.max(1) || open && bad > 0 {
+        if bad.is_part(self.limits(own, now), parts) || open && bad.is_any() {
             Haste::Now
-        } else if bad > 0 || any && (self.is_hot(own) || now.since(self.pushed_at) >= IDLE) {
+        } else if bad.is_any() || any && (self.is_hot(own) || now.since(self.pushed_at) >= IDLE) {
             Haste::Tick
         } else {
             Haste::None
@@ -176,7 +177,7 @@ impl Member {
             field: format!("c:{id:016x}:{geometry:016x}:{epoch}:{:016x}", self.instance),
             rank: self.pushed_rank,
             ttl: millis(span),
-            loud: haste == Haste::Now || haste == Haste::Tick && self.is_near(&own),
+            loud: haste == Haste::Now || haste == Haste::Tick && self.is_near(&own, now),
             value: tally::text(&own, now),
         };
         (self.pushed, self.pushed_at) = (own, now);
@@ -185,23 +186,19 @@ impl Member {
 
     /// Whether what is known is half of what it takes. What each keeps back until its next tick is
     /// less than the other half, so that whoever tells the last part tells it aloud.
-    fn is_near(&self, own: &Tallies) -> bool {
+    fn is_near(&self, own: &Tallies, now: Now) -> bool {
         let policy = self.breaker.policy();
         let theirs = self.others.merged(self.agreed.epoch, policy);
-        let none = Tallies::default();
-        let bad = |it: &Tallies| tally::news(it, &none, policy).0;
-        bad(own) + bad(&theirs) >= self.threshold().div_ceil(2)
+        let known = tally::bad(own, policy).and(tally::bad(&theirs, policy));
+        known.is_part(self.limits(own, now), 2)
     }
 
-    /// How many failures it takes.
-    fn threshold(&self) -> u64 {
-        let trip = &self.breaker.policy().trip;
-        let failures = trip.failures.map(|it| u64::from(it.count.get()));
-        let shares = trip.shares.map(|shares| {
-            let share = shares.failed.or(shares.slow.map(|slow| slow.share));
-            u64::from(share.map_or(1, |share| share.of_count(shares.min_requests)))
-        });
-        failures.into_iter().chain(shares).min().unwrap_or(1)
+    /// How much it takes to open. Of a share, no more than it will: exchanges that this instance
+    /// has not heard of raise it further.
+    fn limits(&self, own: &Tallies, now: Now) -> Bad {
+        let policy = self.breaker.policy();
+        let theirs = self.others.requests(self.agreed.epoch, policy, now);
+        tally::limits(policy, tally::sum(own).1.requests + theirs)
     }
 }
 

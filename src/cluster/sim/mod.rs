@@ -48,6 +48,16 @@ fn failures_spread_over_instances_open_all_of_them_in_time() {
 }
 
 #[test]
+fn a_share_of_many_exchanges_opens_all_in_time() {
+    seeds(plays::rates);
+}
+
+#[test]
+fn one_failure_in_a_hundred_makes_nobody_ask_more_often() {
+    plays::chatter();
+}
+
+#[test]
 fn fewer_failures_than_it_takes_open_nothing() {
     seeds(plays::sparing);
 }

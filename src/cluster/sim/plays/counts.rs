@@ -99,6 +99,72 @@ pub(in super::super) fn tripping(seed: u64) {
     }
 }
 
+/// Opens when half of at least twenty exchanges fail.
+fn halves() -> Policy {
+    let share = Some(Share(500_000));
+    let shares = Shares { span: millis(10_000), min_requests: 20, failed: share, slow: None };
+    let trip = Trip { shares: Some(shares), ..Trip::default() };
+    Policy { trip, ..reset(1, Window::Cumulative, 20_000) }
+}
+
+/// Properties 4 and 6 of a share of many exchanges.
+pub(in super::super) fn rates(seed: u64) {
+    let mut dice = Dice::new(seed);
+    let plan = plan(&mut dice);
+    let policy = halves();
+    let breakers = breakers(&policy, plan.instances);
+    let mut world = World::new(seed, plan, &breakers);
+    world.run(1000);
+    let (mut all, mut failed) = (0, 0);
+    for _ in 0..dice.roll(2000) {
+        let who = someone(&mut world);
+        let sick = dice.chance(10);
+        world.request(who, if sick { SICK } else { WELL }, 0);
+        (all, failed) = (all + 1, failed + u64::from(sick));
+        world.run(1);
+    }
+    assert!(world.all(State::Closed), "opened by one of a hundred");
+    let mut due = None;
+    while !world.all(State::Open) {
+        let who = someone(&mut world);
+        if world.request(who, SICK, 0) {
+            (all, failed) = (all + 1, failed + 1);
+        }
+        if failed * 2 >= all && all >= 20 {
+            due.get_or_insert(world.now);
+        }
+        world.run(1);
+        // Held back by nobody for longer than to the next tick, then told aloud.
+        let bound = INTERVAL + if plan.hints { 50 } else { INTERVAL + 50 };
+        let late = due.is_some_and(|due| world.now > due + bound);
+        assert!(!late, "{failed} of {all} failed, and not all are open");
+    }
+}
+
+/// How often an instance asks the store at one failure in a hundred, which is far from enough.
+pub(in super::super) fn chatter() {
+    let plan = Plan { hints: true, ..Plan::CALM };
+    let policy = halves();
+    let breakers = breakers(&policy, plan.instances);
+    let mut world = World::new(1, plan, &breakers);
+    let mut dice = Dice::new(1);
+    let mut calls = 0;
+    for passed in 0..4000 {
+        if passed == 1000 {
+            calls = world.calls;
+        }
+        for _ in 0..10 {
+            let who = someone(&mut world);
+            world.request(who, if dice.chance(10) { SICK } else { WELL }, 0);
+        }
+        world.run(1);
+    }
+    let calls = (world.calls - calls) / 3 / plan.instances as u64;
+    println!("{calls} calls per second and instance");
+    // A tick comes after nine tenths of the interval at the earliest.
+    assert!(calls <= 1000 / (INTERVAL * 9 / 10) + 1, "{calls} calls per second and instance");
+}
+
 /// Property 7.
 pub(in super::super) fn sparing(seed: u64) {
     let mut dice = Dice::new(seed);
