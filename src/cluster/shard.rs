@@ -24,6 +24,10 @@ use crate::clock::Now;
 /// A store that has been silent for this long, and for three intervals, is lost.
 const LOST: Duration = Duration::from_secs(1);
 
+/// Of the time between two looks, so much is the store's silence at most: a process that did not
+/// run has asked nobody, and has read no answer.
+const AWAKE: Duration = Duration::from_millis(100);
+
 /// What the next call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
@@ -67,6 +71,9 @@ pub(super) struct Shard {
     due: Due,
     seen: u64,
     knows: Knows,
+    /// For how long the store has said nothing while this process ran, as of the last look.
+    silence: Duration,
+    looked: Now,
     pub(super) heard: Option<Now>,
     pub(super) living: u32,
     /// The store's clock (ms) at a moment of ours.
@@ -93,6 +100,8 @@ impl Shard {
             due: Due::Tick,
             seen: 0,
             knows: Knows::Nothing,
+            silence: Duration::ZERO,
+            looked: now,
             heard: None,
             living: 1,
             clock: (0, now),
@@ -156,8 +165,9 @@ impl Shard {
 
     /// Whether a store that has been silent for too long is lost from now on.
     pub(super) fn watch(&mut self, settings: &Settings, now: Now) {
-        let silent = self.heard.is_none_or(|heard| now.since(heard) >= patience(settings));
-        if silent && !self.is_lost() {
+        self.silence += now.since(self.looked).min(AWAKE);
+        self.looked = now;
+        if self.silence >= patience(settings) && !self.is_lost() {
             self.doubt();
             self.knows = Knows::Nothing;
             let loss = loss(settings.on_loss);
@@ -247,7 +257,7 @@ impl Shard {
         self.alive_until = Some(answer.now.saturating_add(alive_ms(settings)));
         self.clock = (answer.now, sent);
         self.living = answer.living.max(1);
-        self.heard = Some(now);
+        (self.heard, self.silence) = (Some(now), Duration::ZERO);
         let mut told = Vec::new();
         for entry in &answer.entries {
             // What cannot be read is another version's; it is not ours to judge.

@@ -103,6 +103,11 @@ fn who_begins_without_the_store_does_as_it_is_told_to() {
 }
 
 #[test]
+fn who_was_stopped_has_not_lost_the_store() {
+    seeds(plays::stopping);
+}
+
+#[test]
 fn a_clock_that_jumps_holds_nobody_longer_than_is_allowed() {
     seeds(plays::clocks);
 }

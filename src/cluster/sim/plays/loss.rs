@@ -82,6 +82,36 @@ pub(in super::super) fn beginning(seed: u64) {
     assert!(world.until(two_ticks(plan), |world| world.all(State::Open)).is_some());
 }
 
+/// Who was stopped has asked nobody meanwhile: that is no loss of the store.
+pub(in super::super) fn stopping(seed: u64) {
+    let mut dice = Dice::new(seed);
+    let on_loss = ANY[dice.roll(3) as usize];
+    let policy = reset(3, Window::Cumulative, 20_000);
+    let plan = Plan { on_loss, ..plan(&mut dice) };
+    let breakers = breakers(&policy, plan.instances);
+    let mut world = World::new(seed, plan, &breakers);
+    world.run(1000 + dice.roll(300));
+    let opens = dice.chance(500);
+    let who = someone(&mut world);
+    world.stop(who, 1500 + dice.roll(10_000));
+    world.run(500);
+    if opens {
+        let other = (who + 1) % plan.instances;
+        (0..3).for_each(|_| assert!(world.request(other, SICK, 0)));
+    }
+    let rest = world.instances[who].stopped - world.now;
+    world.run(rest - 1);
+    for _ in 0..two_ticks(plan) {
+        world.run(1);
+        assert_eq!(world.standing(who).lost, 0, "it had not asked");
+    }
+    assert!(world.all(if opens { State::Open } else { State::Closed }));
+    // Really lost, it is so in time all the same.
+    world.down = true;
+    world.run(1000 + LOOK_MS + INTERVAL);
+    assert_eq!(world.standing(who).lost, 1);
+}
+
 /// Property 15. That no instance's clock agrees with another's is so in every play.
 pub(in super::super) fn clocks(seed: u64) {
     let mut dice = Dice::new(seed);

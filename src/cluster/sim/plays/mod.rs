@@ -12,7 +12,7 @@ mod rounds;
 pub(super) use agreement::{forgetting, quorum, reloading, restarting, storm};
 pub(super) use bytes::{crowd, garbage, regrouping};
 pub(super) use counts::{chatter, counting, leaving, rates, sparing, tripping};
-pub(super) use loss::{beginning, clocks, loss};
+pub(super) use loss::{beginning, clocks, loss, stopping};
 pub(super) use orders::{orders, unguarded};
 pub(super) use rounds::{idling, probing, renewing, shadowing};
 
