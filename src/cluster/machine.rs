@@ -179,12 +179,12 @@ impl Machine {
         &self.channel
     }
 
-    /// The last calls of an instance that ends: its leases go back, and it is counted no more.
-    /// Their answers say nothing.
+    /// The last calls of an instance that ends: what it has not told yet is, its leases go back,
+    /// and it is counted no more. Their answers say nothing.
     #[must_use]
-    pub fn leave(&mut self) -> Vec<Call> {
+    pub fn leave(&mut self, now: Now) -> Vec<Call> {
         let (settings, channel) = (&self.settings, &self.channel);
-        self.shards.iter_mut().filter_map(|shard| shard.leave(settings, channel)).collect()
+        self.shards.iter_mut().filter_map(|shard| shard.leave(settings, channel, now)).collect()
     }
 
     /// How this instance stands to its cluster.

@@ -336,13 +336,21 @@ impl Shard {
         Some(made.map(|made| (member.name.clone(), made)))
     }
 
-    /// The last call of an instance that ends.
-    pub(super) fn leave(&mut self, settings: &Settings, channel: &str) -> Option<Call> {
+    /// The last call of an instance that ends: permits go back, and what happened since the last
+    /// call is told, as far as it fits.
+    pub(super) fn leave(&mut self, settings: &Settings, channel: &str, now: Now) -> Option<Call> {
         if self.members.is_empty() || self.is_lost() {
             return None;
         }
+        self.look(settings, None, now);
+        self.calls += 1;
+        let (view, rank) = (self.view(settings, now), self.calls);
         let back = self.members.iter().filter_map(Member::hand_back);
-        let puts: Vec<_> = back.take(PUTS_MAX).collect();
+        let mut puts: Vec<_> = back.take(PUTS_MAX).collect();
+        for member in &mut self.members {
+            member.last_puts(view, now, rank, &mut puts);
+        }
+        puts.truncate(PUTS_MAX);
         let head = Head {
             prefix: &settings.prefix,
             shard: self.number,
@@ -361,15 +369,13 @@ impl Shard {
     }
 
     fn view<'s>(&self, settings: &'s Settings, now: Now) -> member::Shard<'s> {
-        let clock = self.clock(now);
-        member::Shard { settings, knows: self.knows, living: self.living, clock }
+        member::Shard { settings, knows: self.knows, living: self.living, clock: self.clock(now) }
     }
 }
 
 /// How long an instance counts as alive after a call (ms): three of them may be missed.
 fn alive_ms(settings: &Settings) -> u64 {
-    let span = (settings.interval * 3).max(LOST);
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(patience(settings).as_millis()).unwrap_or(u64::MAX)
 }
 
 fn patience(settings: &Settings) -> Duration {
@@ -383,6 +389,7 @@ fn swayed(settings: &Settings, shard: u8, calls: u64) -> Duration {
     // At most the interval: bounds on how soon news arrive are made of it.
     settings.interval * u32::try_from(900 + chance / 10).unwrap_or(1000) / 1000
 }
+
 /// What becomes of a breaker while the store is away.
 pub(super) const fn loss(on_loss: OnLoss) -> Loss {
     match on_loss {

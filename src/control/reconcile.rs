@@ -194,7 +194,7 @@ impl Reconcile {
             self.look(clock::now());
             self.exchange(&mut store, &mut ticks).await;
         }
-        let calls = self.machine.leave();
+        let calls = self.machine.leave(clock::now());
         let calls: Vec<&Call> = calls.iter().collect();
         let _ = store.exchange(&calls).await;
     }

@@ -146,8 +146,8 @@ impl<'b> World<'b> {
 
     /// Ends an instance: its last calls reach the store.
     pub(super) fn leave(&mut self, who: usize) {
-        let clock = self.clock();
-        let calls: Vec<Call> = self.instances[who].machine.leave();
+        let (now, clock) = (self.local(who), self.clock());
+        let calls: Vec<Call> = self.instances[who].machine.leave(now);
         for call in calls {
             self.store.call(&call, clock);
         }

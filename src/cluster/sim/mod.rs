@@ -153,6 +153,6 @@ fn no_answer_of_whatever_bytes_is_a_panic() {
 }
 
 #[test]
-fn who_leaves_leaves_nothing() {
+fn who_leaves_tells_its_last_and_leaves_nothing() {
     seeds(plays::leaving);
 }

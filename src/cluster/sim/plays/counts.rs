@@ -198,7 +198,7 @@ pub(in super::super) fn sparing(seed: u64) {
     }
 }
 
-/// Property 23.
+/// Property 23; and who leaves tells its last.
 pub(in super::super) fn leaving(seed: u64) {
     let mut dice = Dice::new(seed);
     let policy = counted(&mut dice, 3, 2000, 1000);
@@ -211,7 +211,17 @@ pub(in super::super) fn leaving(seed: u64) {
         let pause = dice.roll(300);
         world.run(pause);
     }
-    (0..plan.instances).for_each(|who| world.leave(who));
+    calm(&mut world);
+    heal(&mut world, 10_000, 0);
+    // All that it takes but one, which nobody was told; then that one.
+    world.run(3000);
+    (0..2).for_each(|_| assert!(world.request(0, SICK, 0)));
+    world.leave(0);
+    world.run(two_ticks(plan));
+    assert_eq!(world.estimate(1), 2, "the last words of who left");
+    world.request(1, SICK, 0);
+    assert_eq!(world.state(1), State::Open);
+    (1..plan.instances).for_each(|who| world.leave(who));
     let day = 86_400_000;
     assert!(!world.store.holds_anything(world.clock() + day));
 }
