@@ -21,6 +21,17 @@ local function keep(key, span)
   if redis.call('PTTL', key) < span then redis.call('PEXPIRE', key, whole(span)) end
 end
 
+-- Three keys hold the same fields. Where they do not, a server short of memory has evicted one, and
+-- what the others say is untrue: all go, and by `before` every instance learns that it has to tell
+-- all again.
+local version = redis.call('HGET', data, '#')
+local fields = redis.call('HLEN', data) - 1
+if not version or redis.call('ZCARD', versions) ~= fields or redis.call('ZCARD', ends) ~= fields
+then
+  redis.call('DEL', data, versions, ends, living)
+  version = nil
+end
+
 local gone = redis.call('ZRANGEBYSCORE', ends, '-inf', whole(now), 'LIMIT', 0, 100)
 if #gone > 0 then
   redis.call('HDEL', data, unpack(gone))
@@ -37,8 +48,9 @@ else
   redis.call('ZREM', living, instance)
 end
 
-local version = tonumber(redis.call('HGET', data, '#') or '0')
-local changed, longest, news = false, 0, false
+-- Who is alive may rely on a version, be it that of nothing.
+local changed, longest, news = not version and alive > 0, 0, false
+version = tonumber(version or '0')
 for at = 6, #ARGV, 5 do
   local field, rank, span = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   local loud, value = ARGV[at + 3], ARGV[at + 4]
@@ -61,6 +73,7 @@ if changed then redis.call('HSET', data, '#', whole(version)) end
 -- the three keys end together, so that none holds what another has forgotten.
 longest = math.max(longest, alive) + 1000
 if longest > 1000 then
+  longest = math.max(longest, redis.call('PTTL', data))
   keep(data, longest)
   keep(versions, longest)
   keep(ends, longest)

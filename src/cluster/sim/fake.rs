@@ -12,14 +12,19 @@ pub(super) struct Fake {
     shards: BTreeMap<Vec<u8>, Shard>,
 }
 
-/// The four keys of a shard, each with the moment it expires.
+/// The keys of a shard. Three of them hold the same fields and expire together.
 #[derive(Clone, Debug, Default)]
 struct Shard {
-    data: Expiring<BTreeMap<String, (f64, String)>>,
-    version: u64,
-    versions: Expiring<BTreeMap<String, u64>>,
-    ends: Expiring<BTreeMap<String, u64>>,
+    held: Expiring<Held>,
     living: Expiring<BTreeMap<String, u64>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Held {
+    data: BTreeMap<String, (f64, String)>,
+    version: Option<u64>,
+    versions: BTreeMap<String, u64>,
+    ends: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -29,17 +34,28 @@ struct Expiring<T> {
 }
 
 impl<T: Default> Expiring<T> {
-    fn expire(&mut self, now: u64) -> bool {
-        let gone = now >= self.at;
-        if gone {
+    fn expire(&mut self, now: u64) {
+        if now >= self.at {
             self.value = T::default();
         }
-        gone
     }
 
     fn keep(&mut self, now: u64, span: u64) {
         self.at = self.at.max(now + span);
     }
+}
+
+/// One of the keys of each shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Key {
+    Data,
+    Versions,
+    Ends,
+    Living,
+}
+
+impl Key {
+    pub(super) const ALL: [Self; 4] = [Self::Data, Self::Versions, Self::Ends, Self::Living];
 }
 
 /// The answer, and what was published if anything was.
@@ -49,13 +65,25 @@ impl Fake {
     /// Whether any key is left at `now` (ms).
     pub(super) fn holds_anything(&self, now: u64) -> bool {
         self.shards.values().any(|shard| {
-            let data = now < shard.data.at && !shard.data.value.is_empty();
+            let data = now < shard.held.at && shard.held.value.version.is_some();
             data || now < shard.living.at && !shard.living.value.is_empty()
         })
     }
 
     pub(super) fn flush(&mut self) {
         self.shards.clear();
+    }
+
+    /// The store is short of memory: `key` goes, of all shards.
+    pub(super) fn evict(&mut self, key: Key) {
+        for Shard { held: Expiring { value: held, .. }, living } in self.shards.values_mut() {
+            match key {
+                Key::Data => (held.version, held.data) = (None, BTreeMap::new()),
+                Key::Versions => held.versions.clear(),
+                Key::Ends => held.ends.clear(),
+                Key::Living => living.value.clear(),
+            }
+        }
     }
 
     /// What the script does at `now` (ms).
@@ -68,20 +96,22 @@ impl Fake {
         shard.expire(now);
         let before = shard.live(instance, alive, now);
         let news = shard.put(&args[5..], alive, now);
+        let held = &shard.held.value;
         let mut fresh: Vec<(u64, String)> =
-            shard.versions.value.iter().map(|(field, version)| (*version, field.clone())).collect();
+            held.versions.iter().map(|(field, version)| (*version, field.clone())).collect();
         fresh.sort_unstable();
         fresh.retain(|(version, _)| *version > seen);
         fresh.truncate(usize::try_from(most).unwrap());
         let more = fresh.len() as u64 == most;
-        let last = if more { fresh.last().map_or(0, |(it, _)| *it) } else { shard.version };
+        let last =
+            if more { fresh.last().map_or(0, |(it, _)| *it) } else { held.version.unwrap_or(0) };
         let mut lines = vec![format!(
             "1 {now} {} {before} {last} {}",
             shard.living.value.len(),
             u64::from(more)
         )];
         for (_, field) in &fresh {
-            let held = shard.data.value.get(field);
+            let held = held.data.get(field);
             lines.extend(held.map(|(_, held)| format!("{field} {held}")));
         }
         let tag = String::from_utf8_lossy(&call.keys[0]).into_owned();
@@ -93,20 +123,22 @@ impl Fake {
 
 impl Shard {
     fn expire(&mut self, now: u64) {
-        if self.data.expire(now) {
-            self.version = 0;
-        }
-        self.versions.expire(now);
-        self.ends.expire(now);
+        self.held.expire(now);
         self.living.expire(now);
+        let Held { data, version, versions, ends } = &mut self.held.value;
+        let fields = data.len();
+        if version.is_none() || versions.len() != fields || ends.len() != fields {
+            *self = Self::default();
+            return;
+        }
         let mut gone: Vec<(u64, String)> =
-            self.ends.value.iter().map(|(field, end)| (*end, field.clone())).collect();
+            ends.iter().map(|(field, end)| (*end, field.clone())).collect();
         gone.retain(|(end, _)| *end <= now);
         gone.sort_unstable();
         for (_, field) in gone.iter().take(100) {
-            self.data.value.remove(field);
-            self.versions.value.remove(field);
-            self.ends.value.remove(field);
+            data.remove(field);
+            versions.remove(field);
+            ends.remove(field);
         }
     }
 
@@ -124,27 +156,30 @@ impl Shard {
 
     fn put(&mut self, args: &[&str], alive: u64, now: u64) -> bool {
         let (mut longest, mut news) = (alive, false);
+        let Held { data, version, versions, ends } = &mut self.held.value;
+        if alive > 0 {
+            version.get_or_insert(0);
+        }
         for put in args.chunks(5) {
             let (field, rank, span) = (put[0], put[1], put[2].parse::<u64>().unwrap());
             let number = rank.parse::<f64>().unwrap();
-            let reigns = self.data.value.get(field).map_or(-1.0, |(rank, _)| *rank);
+            let reigns = data.get(field).map_or(-1.0, |(rank, _)| *rank);
             if number > reigns {
-                self.version += 1;
+                let next = version.unwrap_or(0) + 1;
+                *version = Some(next);
                 news |= put[3] == "1";
                 let held = format!("{rank} {now} {}", put[4]);
-                self.data.value.insert(field.to_owned(), (number, held));
-                self.versions.value.insert(field.to_owned(), self.version);
+                data.insert(field.to_owned(), (number, held));
+                versions.insert(field.to_owned(), next);
             }
             if number >= reigns {
-                let end = self.ends.value.entry(field.to_owned()).or_default();
+                let end = ends.entry(field.to_owned()).or_default();
                 *end = (*end).max(now + span);
                 longest = longest.max(span);
             }
         }
         if longest > 0 {
-            self.data.keep(now, longest + 1000);
-            self.versions.keep(now, longest + 1000);
-            self.ends.keep(now, longest + 1000);
+            self.held.keep(now, longest + 1000);
         }
         news
     }

@@ -133,6 +133,16 @@ fn who_forgets_counts_nothing_twice() {
 }
 
 #[test]
+fn who_begins_after_a_key_was_evicted_learns_it_too() {
+    seeds(plays::evicting);
+}
+
+#[test]
+fn a_key_that_was_evicted_is_missed_however_much_was_told_since() {
+    plays::climbing();
+}
+
+#[test]
 fn a_reload_mixes_no_counts_and_keeps_the_state() {
     seeds(plays::reloading);
 }

@@ -2,8 +2,8 @@
 //!
 //! Random calls go to both: the answers have to be the same to the byte. The server's own time,
 //! which each answer tells, is what the copy is given. So what the plays prove of the copy holds of
-//! the script. Needs `redis-server` (or `valkey-server`, or what `FUSEBOX_REDIS` names), and fails
-//! without.
+//! the script. It runs with the rights that the README names, and no others. Needs `redis-server`
+//! (or `valkey-server`, or what `FUSEBOX_REDIS` names), and fails without.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,12 +14,21 @@ use std::time::Duration;
 use super::super::register::{self, Head, Put};
 use super::super::{Call, SCRIPT};
 use super::dice::Dice;
-use super::fake::Fake;
+use super::fake::{Fake, Key};
 
 struct Server {
     _process: Running,
     home: PathBuf,
-    stream: BufReader<UnixStream>,
+    admin: Talk,
+    user: Talk,
+}
+
+struct Talk(BufReader<UnixStream>);
+
+/// The name, the password and the rights of a user, as operators are told to set it up.
+fn user() -> Vec<&'static str> {
+    let line = include_str!("../../../README.md").lines().find(|line| line.contains("ACL SETUSER"));
+    line.unwrap().split_whitespace().collect()
 }
 
 impl Server {
@@ -50,14 +59,44 @@ impl Server {
         for _ in 0..500 {
             if let Ok(stream) = UnixStream::connect(&socket) {
                 stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                return Self { _process: process, home, stream: BufReader::new(stream) };
+                let other = UnixStream::connect(&socket).unwrap();
+                other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                let [mut admin, mut user] = [stream, other].map(|it| Talk(BufReader::new(it)));
+                let set: Vec<_> = self::user().into_iter().map(str::as_bytes).collect();
+                assert_eq!(admin.command(&set), b"OK");
+                assert_eq!(user.command(&[b"AUTH", b"fusebox", b"PASSWORD"]), b"OK");
+                return Self { _process: process, home, admin, user };
             }
             pause(20);
         }
         panic!("{} does not come up", program.display());
     }
 
-    /// Sends a command and reads a bulk string.
+    /// Sends a command of one who may everything.
+    fn command(&mut self, parts: &[&[u8]]) -> Vec<u8> {
+        self.admin.command(parts)
+    }
+
+    fn call(&mut self, call: &Call) -> Vec<u8> {
+        let count = call.keys.len().to_string();
+        let mut parts: Vec<&[u8]> = vec![b"EVAL", SCRIPT.text.as_bytes(), count.as_bytes()];
+        parts.extend(call.keys.iter().chain(&call.args).map(Vec::as_slice));
+        self.user.command(&parts)
+    }
+
+    /// Takes a key of each shard away.
+    fn evict(&mut self, key: Key) {
+        let name = ["data", "versions", "ends", "living"][key as usize];
+        for shard in 0..2 {
+            let key = format!("{{fusebox:{shard:02}}}:{name}");
+            let deleted = b"redis.call('DEL', KEYS[1]) return ''";
+            self.command(&[b"EVAL", deleted, b"1", key.as_bytes()]);
+        }
+    }
+}
+
+impl Talk {
+    /// Sends a command and reads a word or a bulk string.
     fn command(&mut self, parts: &[&[u8]]) -> Vec<u8> {
         let mut request = format!("*{}\r\n", parts.len()).into_bytes();
         for part in parts {
@@ -65,22 +104,18 @@ impl Server {
             request.extend(*part);
             request.extend(b"\r\n");
         }
-        self.stream.get_mut().write_all(&request).unwrap();
+        self.0.get_mut().write_all(&request).unwrap();
         let mut line = String::new();
-        self.stream.read_line(&mut line).unwrap();
+        self.0.read_line(&mut line).unwrap();
+        if let Some(word) = line.strip_prefix('+') {
+            return word.trim_end().as_bytes().to_vec();
+        }
         let length = line.strip_prefix('$').unwrap_or_else(|| panic!("the server says {line}"));
         let length: usize = length.trim_end().parse().unwrap();
         let mut bytes = vec![0; length + 2];
-        self.stream.read_exact(&mut bytes).unwrap();
+        self.0.read_exact(&mut bytes).unwrap();
         bytes.truncate(length);
         bytes
-    }
-
-    fn call(&mut self, call: &Call) -> Vec<u8> {
-        let count = call.keys.len().to_string();
-        let mut parts: Vec<&[u8]> = vec![b"EVAL", SCRIPT.text.as_bytes(), count.as_bytes()];
-        parts.extend(call.keys.iter().chain(&call.args).map(Vec::as_slice));
-        self.command(&parts)
     }
 }
 
@@ -109,12 +144,12 @@ fn random(dice: &mut Dice, newest: u64) -> Call {
     let shard = u8::try_from(dice.roll(2)).unwrap();
     let puts: Vec<Put> = (0..dice.roll(6)).map(|_| put(dice)).collect();
     let head = Head {
-        prefix: "a:b",
+        prefix: "fusebox",
         shard,
         instance: dice.roll(3),
         alive: [0, 30, 200, 5000][usize::try_from(dice.roll(4)).unwrap()],
         seen: dice.roll(newest + 3),
-        channel: if dice.chance(500) { "c" } else { "" },
+        channel: if dice.chance(500) { "fusebox:hint" } else { "" },
     };
     let mut call = register::call(head, &puts);
     if dice.chance(300) {
@@ -147,10 +182,15 @@ fn the_script_answers_on_a_real_server_what_its_copy_answers() {
         let (copy, _) = fake.call(&call, answer.now);
         let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert_eq!(told(&real), told(&copy), "call {nth}: {call:?}");
-        let shard = usize::from(call.keys[0].starts_with(b"{a:b:01}"));
+        let shard = usize::from(call.keys[0].starts_with(b"{fusebox:01}"));
         newest[shard] = answer.version;
         if dice.chance(100) {
             pause(dice.roll(25));
+        }
+        if dice.chance(30) {
+            let key = Key::ALL[usize::try_from(dice.roll(4)).unwrap()];
+            server.evict(key);
+            fake.evict(key);
         }
         if nth % 700 == 699 {
             let keys = server.command(&[b"EVAL", KEYS_WITHOUT_END, b"0"]);
@@ -173,7 +213,7 @@ return table.concat(found, ' ')";
 #[test]
 fn keys_end_with_the_last_of_what_they_hold() {
     let mut server = Server::start();
-    let head = Head { prefix: "p", shard: 0, instance: 1, alive: 20, seen: 0, channel: "" };
+    let head = Head { prefix: "fusebox", shard: 0, instance: 1, alive: 20, seen: 0, channel: "" };
     let put = Put { field: "r:1".into(), rank: 1, ttl: 30, loud: false, value: "v".into() };
     server.call(&register::call(head, &[put]));
     let count = b"return tostring(#redis.call('KEYS', '*'))";

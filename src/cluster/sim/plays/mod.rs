@@ -5,6 +5,7 @@
 mod agreement;
 mod bytes;
 mod counts;
+mod evictions;
 mod loss;
 mod orders;
 mod rounds;
@@ -12,6 +13,7 @@ mod rounds;
 pub(super) use agreement::{forgetting, quorum, reloading, restarting, storm};
 pub(super) use bytes::{crowd, garbage, regrouping};
 pub(super) use counts::{chatter, counting, leaving, rates, sparing, tripping};
+pub(super) use evictions::{climbing, evicting};
 pub(super) use loss::{beginning, clocks, loss, stopping};
 pub(super) use orders::{orders, unguarded};
 pub(super) use rounds::{idling, probing, renewing, shadowing};
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use super::super::LOOK;
 use super::dice::{Dice, Net};
+use super::fake::Key;
 use super::instance::Plan;
 use super::world::{INTERVAL, World};
 use crate::breaker::circuit::State;
@@ -75,6 +78,10 @@ fn disturb(world: &mut World<'_>) {
         3 | 4 => {
             let who = usize::try_from(world.dice.roll(world.instances.len() as u64)).unwrap();
             world.instances[who].cut = !world.instances[who].cut;
+        }
+        5 => {
+            let nth = world.dice.roll(Key::ALL.len() as u64);
+            world.store.evict(Key::ALL[usize::try_from(nth).unwrap()]);
         }
         _ => {}
     }
