@@ -58,12 +58,14 @@ impl Member {
         }
         self.order_put = now;
         let remaining = self.forced.and_then(|it| it.until).map(|until| until.since(now));
+        // One that is over is told as none: without its end it would be one that never ends.
+        let forced = self.forced.map(|it| it.forced);
         Some(Put {
             field: format!("o:{:016x}", self.id),
             rank: self.order.revision,
             ttl: millis(remaining.unwrap_or_else(|| self.ttl())).max(1),
             loud: self.order.revision > self.order_stored,
-            value: Order { remaining, ..self.order }.text(),
+            value: Order { forced, remaining, ..self.order }.text(),
         })
     }
 }

@@ -74,6 +74,15 @@ impl Fake {
         self.shards.clear();
     }
 
+    /// The registers of one kind have come to their end.
+    pub(super) fn end(&mut self, kind: &str) {
+        for Shard { held: Expiring { value: held, .. }, .. } in self.shards.values_mut() {
+            held.data.retain(|field, _| !field.starts_with(kind));
+            held.versions.retain(|field, _| !field.starts_with(kind));
+            held.ends.retain(|field, _| !field.starts_with(kind));
+        }
+    }
+
     /// The store is short of memory: `key` goes, of all shards.
     pub(super) fn evict(&mut self, key: Key) {
         for Shard { held: Expiring { value: held, .. }, living } in self.shards.values_mut() {

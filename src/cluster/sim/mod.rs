@@ -123,6 +123,11 @@ fn an_order_stands_above_the_mode() {
 }
 
 #[test]
+fn the_last_order_stands_though_the_store_hears_an_older_one() {
+    seeds(plays::outdated);
+}
+
+#[test]
 fn who_begins_anew_learns_what_all_know() {
     seeds(plays::restarting);
 }

@@ -15,7 +15,7 @@ pub(super) use bytes::{crowd, garbage, regrouping};
 pub(super) use counts::{chatter, counting, leaving, rates, sparing, tripping};
 pub(super) use evictions::{climbing, evicting};
 pub(super) use loss::{beginning, clocks, loss, stopping};
-pub(super) use orders::{orders, unguarded};
+pub(super) use orders::{orders, outdated, unguarded};
 pub(super) use rounds::{idling, probing, renewing, shadowing};
 
 use std::num::NonZeroU32;

@@ -78,3 +78,33 @@ pub(in super::super) fn unguarded(seed: u64) {
         assert_eq!(world.request(0, WELL, 0), order.is_none());
     }
 }
+
+/// The last order stands, though the store has forgotten it and hears an older one again; and one
+/// that is over comes back to nobody.
+pub(in super::super) fn outdated(seed: u64) {
+    let mut dice = Dice::new(seed);
+    let policy = reset(3, Window::Cumulative, 60_000);
+    let plan = plan(&mut dice);
+    let all = breakers(&policy, plan.instances + 1);
+    let (first, later) = all.split_at(plan.instances);
+    let mut world = World::new(seed, plan, first);
+    world.run(1000);
+    world.force(0, Some(Forced::Closed), None);
+    let closed = Some(Forced::Closed);
+    assert!(world.until(two_ticks(plan), everywhere(closed)).is_some());
+    world.run(two_ticks(plan));
+    world.instances[1].cut = true;
+    world.force(0, Some(Forced::Open), Some(500));
+    world.run(1500 + dice.roll(1000));
+    assert_eq!((world.forced(0), world.forced(1)), (None, closed));
+    world.store.end("o:");
+    world.instances[1].cut = false;
+    let took = world.until(3 * two_ticks(plan), everywhere(None));
+    assert!(took.is_some(), "the last one is over");
+    // Told again to a store that has forgotten all, and heard by one that knows nothing.
+    world.store.flush();
+    world.run(two_ticks(plan));
+    world.restart(1, &later[0]);
+    world.run(2 * two_ticks(plan));
+    assert!(everywhere(None)(&world), "an order that was over");
+}
