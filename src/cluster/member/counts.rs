@@ -52,21 +52,28 @@ impl Member {
         }
         let policy = self.breaker.policy();
         self.others.prune(self.agreed.epoch, policy, now);
-        let counts = self.counts == Some(self.breaker.word().epoch());
-        let theirs = if counts && self.is_quorate(shard, now) {
+        // One word: should the breaker move now, this is told of the epoch before, and is nothing.
+        let epoch = self.breaker.word().epoch();
+        let theirs = if self.counts == Some(epoch) && self.is_quorate(shard, now) {
             self.others.merged(self.agreed.epoch, policy)
         } else {
             Tallies::default()
         };
-        self.tell(&theirs);
+        self.tell(epoch, &theirs);
         self.breaker.tick(now)
     }
 
-    pub(super) fn tell(&mut self, theirs: &Tallies) {
+    /// Tells the breaker what others count in its `epoch`.
+    fn tell(&mut self, epoch: u32, theirs: &Tallies) {
         // Each telling has a number of its own.
         self.news += 1;
         self.told = self.news;
-        self.breaker.told(self.breaker.word().epoch(), theirs, self.told);
+        self.breaker.told(epoch, theirs, self.told);
+    }
+
+    /// Tells the breaker that others count nothing.
+    pub(super) fn hush(&mut self) {
+        self.tell(self.breaker.word().epoch(), &Tallies::default());
     }
 
     /// Whether what opened this breaker alone holds for the cluster.

@@ -194,7 +194,7 @@ impl Member {
 
     /// Leaves the breaker to itself.
     pub(super) fn release(&mut self) {
-        self.tell(&Tallies::default());
+        self.hush();
         self.breaker.lend(Lease::Free);
         self.breaker.lose(Loss::None);
     }
@@ -219,7 +219,7 @@ impl Member {
         }
         if loss.is_some() {
             self.others.clear();
-            self.tell(&Tallies::default());
+            self.hush();
         }
     }
 
