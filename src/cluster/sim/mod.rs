@@ -88,6 +88,11 @@ fn after_whatever_happened_all_agree_and_close() {
 }
 
 #[test]
+fn all_of_it_at_once_leaves_nothing_behind() {
+    seeds(plays::weather);
+}
+
+#[test]
 fn one_sick_instance_opens_itself_and_nobody_else() {
     seeds(plays::quorum);
 }

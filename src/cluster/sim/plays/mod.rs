@@ -9,6 +9,7 @@ mod evictions;
 mod loss;
 mod orders;
 mod rounds;
+mod weather;
 
 pub(super) use agreement::{forgetting, quorum, reloading, restarting, storm};
 pub(super) use bytes::{crowd, garbage, regrouping};
@@ -17,6 +18,7 @@ pub(super) use evictions::{climbing, evicting};
 pub(super) use loss::{beginning, clocks, loss, stopping};
 pub(super) use orders::{orders, outdated, unguarded};
 pub(super) use rounds::{idling, probing, renewing, shadowing};
+pub(super) use weather::weather;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
