@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::super::record::Record;
 use super::super::register::Put;
+use super::super::shard::Knows;
 use super::{AGREED_TTL, Alone, CAUSES, Member, Shard, millis};
 use crate::breaker::Transition;
 use crate::breaker::circuit::{Course, Move, Source, State, Word};
@@ -120,6 +121,11 @@ impl Member {
 
     /// Follows what the breaker did by itself where that is no proposal.
     pub(super) fn drift(&mut self, word: Word) {
+        match word.state() {
+            State::Closed => self.alone = None,
+            // If it was reset, it has opened since.
+            State::Open | State::HalfOpen | State::Recovering => self.is_reset = false,
+        }
         if self.in_step(word) {
             return;
         }
@@ -140,17 +146,12 @@ impl Member {
             }
             // Probes went out while nobody lent any.
             State::HalfOpen if open => self.base = Word::epoch_before(word.epoch()),
-            State::Closed => {
-                self.alone = None;
-                if self.agreed.course == Course::Close {
-                    self.rebase(word);
-                }
-            }
+            State::Closed if self.agreed.course == Course::Close => self.rebase(word),
             State::Recovering if !open => {
                 self.alone = None;
                 self.rebase(word);
             }
-            State::Open | State::HalfOpen | State::Recovering => {}
+            State::Closed | State::Open | State::HalfOpen | State::Recovering => {}
         }
     }
 
@@ -162,22 +163,31 @@ impl Member {
     /// What this instance would have the cluster agree on next.
     pub(super) fn proposal(&self, shard: Shard<'_>, now: Now) -> Option<Record> {
         let word = self.breaker.word();
+        // Permits of an epoch whose record is lost: none can be had of one before it.
+        let held = self.table.as_ref().map_or(0, |it| it.epoch);
+        let barred = held > self.agreed.epoch && shard.knows == Knows::All;
         let (course, reset) = match word.state() {
             State::Closed if self.is_reset => (Course::Close, true),
             State::Open if self.leads(shard, now) => (Course::Open, false),
+            State::Open | State::HalfOpen if barred && self.agreed.course == Course::Open => {
+                (Course::Open, false)
+            }
             _ if self.in_step(word) || self.alone.is_some() => return None,
             State::Open if self.agreed.course == Course::Open => (Course::Open, false),
             State::Closed if self.agreed.course != Course::Close => (Course::Close, false),
             State::Recovering if self.agreed.course == Course::Open => (Course::Ease, false),
             State::Open | State::Closed | State::Recovering | State::HalfOpen => return None,
         };
+        // A round goes on: what it follows is its open state.
+        let probing = word.state() == State::HalfOpen;
+        let own = if probing { Word::epoch_before(word.epoch()) } else { word.epoch() };
         Some(Record {
-            epoch: self.agreed.epoch + 1,
+            epoch: self.agreed.epoch.max(held) + 1,
             course,
             streak: word.streak(),
             remaining: Duration::from_millis(self.breaker.left_ms(now)),
             reset,
-            author: (shard.settings.instance, word.epoch()),
+            author: (shard.settings.instance, own),
         })
     }
 
