@@ -349,6 +349,7 @@ fn floor(text: &str, at: usize) -> usize {
 /// Text of the document as it goes into a message: short, in backticks.
 pub(super) fn quoted(text: &str) -> String {
     const CHARS_MAX: usize = 60;
+    let text = mask::without_users(text);
     let mut short: String = text.chars().take(CHARS_MAX).collect();
     if short.len() < text.len() {
         short.push('…');

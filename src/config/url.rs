@@ -12,7 +12,9 @@ use super::{Piece, TemplateQuery, UrlTemplate};
 /// Reads a URL; `captures` are the names of the route's params, in order.
 pub(super) fn template(text: &str, captures: &[&str]) -> Result<UrlTemplate, (Code, Flaw)> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        let fault = format!("{} is not a URL", quoted(text));
+        // A user may stand before the host, with a password.
+        let shown = text.rsplit_once('@').map(|(_, host)| format!("…@{host}"));
+        let fault = format!("{} is not a URL", quoted(shown.as_deref().unwrap_or(text)));
         return Err(bad(fault, "write `http://host:port/path`"));
     };
     match scheme.to_ascii_lowercase().as_str() {

@@ -68,3 +68,27 @@ fn a_password_is_never_shown() {
     assert_eq!(redis.quorum, 0.5);
     assert!(!format!("{redis:?}").contains("hunter2"));
 }
+
+#[test]
+fn whatever_is_wrong_with_a_secret_no_complaint_shows_it() {
+    for admin in [
+        r#""Token": "hunter2""#,
+        r#""token": 7654321"#,
+        r#""token": ["hunter2"]"#,
+        r#""token": {"value": "hunter2"}"#,
+        r#""token": /* prod */ "hunter2", "listen": 1"#,
+        r#""token": hunter2"#,
+        r#""token": "hunter2" "listen": 1"#,
+        r#""token": "hunter2, "listen": 1"#,
+        r#""listen": "http://admin:hunter2@h/""#,
+        r#""token": "x", "token": "hunter2""#,
+    ] {
+        let text = format!(r#"{{ "admin": {{ {admin} }}, "http": {{ "routes": {{}} }} }}"#);
+        let complaints = load(&text).unwrap_err();
+        let shown = render("test", &text, &complaints, Colour::Plain);
+        let data = serde_json::to_string(&complaints).unwrap();
+        for secret in ["hunter2", "7654321"] {
+            assert!(!shown.contains(secret) && !data.contains(secret), "{shown}{data}");
+        }
+    }
+}
