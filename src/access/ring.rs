@@ -77,8 +77,9 @@ impl Ring {
         self.core.filled.store(end, Ordering::Release);
     }
 
-    /// Takes lines until there are none or `take` has had enough. For the one reader.
-    pub(super) fn drain(&self, mut take: impl FnMut(&Line<'_>) -> Enough) {
+    /// Takes lines until there are none or `take` has had enough, and tells which. For the one
+    /// reader.
+    pub(super) fn drain(&self, mut take: impl FnMut(&Line<'_>) -> Enough) -> Enough {
         let filled = self.core.filled.load(Ordering::Acquire);
         let mut done = self.done.load(Ordering::Relaxed);
         let mut bytes = [0; WORDS_MAX * 8];
@@ -93,9 +94,10 @@ impl Ring {
             // Given back before the line is used: it has been copied.
             self.done.store(done, Ordering::Release);
             if record::read(&bytes, |line| take(&line)) == Some(Enough::Yes) {
-                return;
+                return Enough::Yes;
             }
         }
+        Enough::No
     }
 
     pub(super) fn dropped(&self) -> u64 {

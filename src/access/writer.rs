@@ -118,6 +118,8 @@ enum Found {
     Nothing,
     /// Lines, and all of them were written.
     Lines,
+    /// Lines, and there are more than a batch of a core.
+    More,
     /// The sink takes no more now.
     Blocked,
 }
@@ -135,10 +137,11 @@ impl Thread {
             }
             self.follow();
             let found = self.empty();
-            if found != Found::Blocked {
+            if matches!(found, Found::Nothing | Found::Lines) {
                 waiting.drain(..).for_each(|done| done.try_send(()).unwrap_or_default());
             }
             wait = match (found, self.sink.access) {
+                (Found::More, _) => Duration::ZERO,
                 (Found::Lines | Found::Blocked, _) => BUSY,
                 (Found::Nothing, Access::Off) => OFF,
                 (Found::Nothing, Access::Errors | Access::All) => QUIET,
@@ -167,30 +170,32 @@ impl Thread {
         }
     }
 
-    /// Empties the rings, a batch of each in turn.
+    /// Writes what is in the rings, of each at most a batch. Goes round once: where lines never
+    /// cease to come, the file is followed and words are heard in between.
     fn empty(&mut self) -> Found {
-        let mut found = Found::Nothing;
-        loop {
-            if !self.write() {
-                return Found::Blocked;
-            }
-            self.calendar.set(clock::now(), clock::wall());
-            let rings = Arc::clone(&self.rings);
-            for ring in rings.each() {
-                let start = self.batch.len();
-                ring.drain(|line| {
-                    render::line(&mut self.batch, line, self.sink.format, &mut self.calendar);
-                    if self.batch.len() - start < BATCH { Enough::No } else { Enough::Yes }
-                });
-            }
-            if self.batch.is_empty() {
-                return found;
-            }
-            if self.torn {
-                self.batch.insert(0, '\n');
-            }
-            found = Found::Lines;
+        if !self.write() {
+            return Found::Blocked;
         }
+        self.calendar.set(clock::now(), clock::wall());
+        let rings = Arc::clone(&self.rings);
+        let mut found = Found::Lines;
+        for ring in rings.each() {
+            let start = self.batch.len();
+            let enough = ring.drain(|line| {
+                render::line(&mut self.batch, line, self.sink.format, &mut self.calendar);
+                if self.batch.len() - start < BATCH { Enough::No } else { Enough::Yes }
+            });
+            if enough == Enough::Yes {
+                found = Found::More;
+            }
+        }
+        if self.batch.is_empty() {
+            return Found::Nothing;
+        }
+        if self.torn {
+            self.batch.insert(0, '\n');
+        }
+        if self.write() { found } else { Found::Blocked }
     }
 
     /// Writes the batch; whether all of it went, or is lost.
@@ -243,6 +248,7 @@ impl Thread {
 #[allow(clippy::disallowed_methods, reason = "tests read files")]
 mod tests {
     use std::path::Path;
+    use std::sync::atomic::AtomicBool;
 
     use super::super::record::tests::sample;
     use super::*;
@@ -273,6 +279,49 @@ mod tests {
         writer.flush();
         let count = |path| std::fs::read(path).unwrap().split(|byte| *byte == b'\n').count() - 1;
         assert_eq!((count(&old), count(&new), writer.dropped()), (2, 1, 0));
+    }
+
+    #[test]
+    fn while_lines_never_cease_a_change_is_taken_and_a_flush_ends() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let [old, new] = ["old", "new"].map(|name| directory.path().join(name));
+        let rings = Arc::new(Rings::new(2));
+        let writer = Writer::start(Arc::clone(&rings), sink(&old)).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for core in 0..2 {
+                let (rings, over) = (&rings, &over);
+                scope.spawn(move || {
+                    let core = Core::claim(core);
+                    while !over.load(Ordering::Relaxed) {
+                        // One after the other without end, and fewer than can be written.
+                        rings.put(&core, &sample());
+                        let paused = clock::now();
+                        while clock::now().since(paused) < Duration::from_micros(10) {}
+                    }
+                });
+            }
+            let began = clock::now();
+            let waited = |what| {
+                let spent = clock::now().since(began);
+                assert!(spent < Duration::from_secs(20), "{what} after {spent:?}");
+                std::thread::sleep(Duration::from_millis(5));
+            };
+            let written = |path| std::fs::metadata(path).unwrap().len();
+            while written(&old) == 0 {
+                waited("no line");
+            }
+            writer.change(sink(&new));
+            while written(&new) == 0 {
+                waited("no change");
+            }
+            let (done, flushed) = sync_channel(1);
+            writer.jobs.send(Job::Flush(done)).unwrap();
+            while flushed.try_recv().is_err() {
+                waited("no flush");
+            }
+            over.store(true, Ordering::Relaxed);
+        });
     }
 
     #[test]
