@@ -92,14 +92,8 @@ pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
         let pause = due.since(clock::now()).max(PAUSE_MIN);
         match tokio::time::timeout(pause, notices.recv()).await {
             Ok(Some(notice)) => {
-                let Some(breaker) = notice.table.breakers.get(notice.breaker.at()) else {
-                    continue;
-                };
-                if !watcher.is_served(&notice.table, breaker) {
-                    continue;
-                }
-                watcher.tell(breaker, notice.transition);
-                due = due.min(breaker.breaker.due_at().unwrap_or(due));
+                let next = watcher.hear(&notice);
+                due = due.min(next.unwrap_or(due));
                 if clock::now() < due {
                     continue;
                 }
@@ -110,7 +104,8 @@ pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
         let now = clock::now();
         let table = watcher.plane.live.current();
         let whole = now >= second;
-        watcher.tick(&table, now, if whole { Breadth::All } else { Breadth::Due });
+        let breadth = if whole { Breadth::All } else { Breadth::Due };
+        watcher.tick(&table, now, breadth, &mut notices);
         if whole {
             watcher.report_refused(&table);
             watcher.forget_absent(&table);
@@ -157,12 +152,34 @@ impl Watcher {
         found.is_some_and(|it| it.breaker.shares_memory_with(&breaker.breaker))
     }
 
-    fn tick(&mut self, table: &Table, now: Now, breadth: Breadth) {
+    /// Tells of a move that a core has made, and when that breaker is next moved by time alone.
+    fn hear(&mut self, notice: &Notice) -> Option<Now> {
+        let breaker = notice.table.breakers.get(notice.breaker.at())?;
+        if !self.is_served(&notice.table, breaker) {
+            return None;
+        }
+        self.tell(breaker, notice.transition);
+        breaker.breaker.due_at()
+    }
+
+    fn tick(
+        &mut self,
+        table: &Table,
+        now: Now,
+        breadth: Breadth,
+        notices: &mut mpsc::Receiver<Notice>,
+    ) {
         for breaker in &table.breakers {
             let due = || breaker.breaker.due_at().is_some_and(|due| due <= now);
-            if (breadth == Breadth::All || due())
-                && let Some(transition) = breaker.breaker.tick(now)
-            {
+            if breadth == Breadth::Due && !due() {
+                continue;
+            }
+            // What the cores did comes first: nobody is told "closed" before "open".
+            for _ in 0..NOTICES_MAX {
+                let Ok(notice) = notices.try_recv() else { break };
+                self.hear(&notice);
+            }
+            if let Some(transition) = breaker.breaker.tick(now) {
                 self.tell(breaker, transition);
             }
         }
@@ -346,6 +363,52 @@ mod tests {
             (open.event, open.counts.failures, close.event, close.reason)
         });
         assert_eq!(said, ("open", 1, "close", "failures_aged_out"));
+    }
+
+    #[test]
+    fn of_many_moves_at_once_no_close_is_told_before_its_open() {
+        const ROUTES: usize = 20;
+        let runtime = super::super::runtime().unwrap();
+        let said = runtime.block_on(async {
+            let mut config = fragile();
+            let [route] = config.http.routes.as_slice() else { panic!("one route") };
+            let breaker = route.breaker.clone();
+            let route = |nth| crate::config::Route {
+                breaker: breaker.clone(),
+                ..sample::route(&format!("GET /{nth}"))
+            };
+            config.http.routes = (0..ROUTES).map(route).collect();
+            let (plane, _orders) = plane(&config);
+            let (report, notices) = queue(Arc::default());
+            let mut events = plane.events.subscribe();
+            let table = plane.live.current();
+            // All of them opened, and were due to close, before anybody looked.
+            let past = clock::now();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            for route in &table.routes {
+                let ix = route.breaker.unwrap();
+                let breaker = &table.breakers[ix.at()].breaker;
+                let Verdict::Admit(ticket) = breaker.admit(&Core::claim(0), past).0 else {
+                    panic!("refused")
+                };
+                let transition = ticket.settle(Ending::CutShort, past).unwrap();
+                report(Notice { table: Arc::clone(&table), breaker: ix, transition });
+            }
+            tokio::spawn(watch(Arc::clone(&plane), notices));
+            let mut said = Vec::new();
+            while said.len() < 2 * ROUTES {
+                let told = tokio::time::timeout(Duration::from_secs(10), events.recv());
+                let told = told.await.unwrap().unwrap();
+                said.push((told.breaker.clone(), told.event));
+            }
+            said
+        });
+        for nth in 0..ROUTES {
+            let name = format!("GET /{nth}");
+            let of_it = said.iter().filter(|(breaker, _)| **breaker == *name);
+            let events: Vec<_> = of_it.map(|(_, event)| *event).collect();
+            assert_eq!(events, ["open", "close"], "{name}");
+        }
     }
 
     #[test]
