@@ -144,13 +144,13 @@ impl Series {
             }
             let kept = members.iter().map(|member| member.stats.points).max().unwrap_or(1);
             let count = asked(count, kept)?;
-            let lines = || members.iter().filter_map(|member| member.lines.get(which as usize));
-            let present = wall.as_secs() / width * width;
-            let point = |back: u64| {
-                let begins = present.checked_sub(back * width)?;
-                Some((begins, lines().map(|line| line.at(begins)).sum()))
-            };
-            Ok((0..count).rev().filter_map(point).collect())
+            let present = wall.as_secs() / width;
+            let first = (present + 1).saturating_sub(count);
+            let mut points: Vec<Point> = (first..=present).map(|nth| (nth * width, 0)).collect();
+            for line in members.iter().filter_map(|member| member.lines.get(which as usize)) {
+                line.add_to(&mut points, width);
+            }
+            Ok(points)
         })
     }
 
@@ -172,7 +172,12 @@ impl Line {
     fn add(&mut self, stats: &Stats, second: u64, count: u64) {
         let width = stats.width_s.max(1);
         let begins = second / width * width;
-        // The wall clock may be set back: then it is one of the last.
+        let kept = (stats.points - 1) * width;
+        // The wall clock may be set back: then it is one of the last; or it was wrong for long, and
+        // what it said then is worth nothing.
+        if self.0.back().is_some_and(|(last, _)| begins < last.saturating_sub(kept)) {
+            self.0.clear();
+        }
         match self.0.binary_search_by_key(&begins, |(begins, _)| *begins) {
             Ok(at) => {
                 if let Some((_, sum)) = self.0.get_mut(at) {
@@ -182,15 +187,21 @@ impl Line {
             Err(at) => self.0.insert(at, (begins, count)),
         }
         let last = self.0.back().map_or(begins, |(begins, _)| *begins);
-        let oldest = last.saturating_sub((stats.points - 1) * width);
+        let oldest = last.saturating_sub(kept);
         while self.0.front().is_some_and(|(begins, _)| *begins < oldest) {
             self.0.pop_front();
         }
     }
 
-    fn at(&self, begins: u64) -> u64 {
-        let found = self.0.binary_search_by_key(&begins, |(begins, _)| *begins);
-        found.ok().and_then(|at| self.0.get(at)).map_or(0, |(_, count)| *count)
+    /// Adds its counts to those of `points`, which lie `width` seconds apart.
+    fn add_to(&self, points: &mut [Point], width: u64) {
+        let Some((first, _)) = points.first().copied() else { return };
+        for (begins, count) in self.0.iter().rev().take_while(|(begins, _)| *begins >= first) {
+            let nth = usize::try_from((begins - first) / width.max(1)).ok();
+            if let Some((_, sum)) = nth.and_then(|nth| points.get_mut(nth)) {
+                *sum = sum.saturating_add(*count);
+            }
+        }
     }
 }
 
@@ -266,10 +277,21 @@ mod tests {
         series.follow(&config(&[(A, Some(stats(1, 5)))]));
         (100..200).for_each(|second| series.note(A, OPEN, 1, at(second)));
         series.note(A, OPEN, 7, at(197));
-        series.note(A, OPEN, 9, at(20));
         series.with(|all| assert_eq!(all[A].lines[0].0.len(), 5));
         let read = series.read(Which::Open, A, Some("5"), at(199)).unwrap();
         assert_eq!(read, [(195, 1), (196, 1), (197, 8), (198, 1), (199, 1)]);
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_for_long_does_not_silence_a_series() {
+        let series = Series::default();
+        series.follow(&config(&[(A, Some(stats(60, 10)))]));
+        let year = 365 * 86_400;
+        series.note(A, OPEN, 3, at(year + 600));
+        series.note(A, OPEN, 1, at(600));
+        series.note(A, OPEN, 1, at(660));
+        let read = series.read(Which::Open, A, Some("3"), at(660)).unwrap();
+        assert_eq!(read, [(540, 0), (600, 1), (660, 1)]);
     }
 
     #[test]
