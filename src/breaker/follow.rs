@@ -349,6 +349,18 @@ mod tests {
     }
 
     #[test]
+    fn while_it_is_frozen_no_close_is_due() {
+        let one = NonZeroU32::MIN;
+        let (breaker, _) = joined(Policy::look_back(one, Duration::from_millis(100)));
+        assert!(ends(&breaker, 500, at(1_000)).is_some());
+        assert_eq!(breaker.due_at(), Some(at(1_100)));
+        breaker.lose(Loss::Freeze);
+        assert_eq!((breaker.due_at(), breaker.tick(at(1_100))), (None, None));
+        breaker.lose(Loss::None);
+        assert_eq!(breaker.due_at(), Some(at(1_100)));
+    }
+
+    #[test]
     fn what_is_counted_is_told_by_when_it_happened() {
         let (breaker, _) = joined(reset(9, Window::Sliding(SPAN)));
         for (status, millis) in [(500, 1_100), (500, 1_200), (500, 2_700)] {

@@ -240,12 +240,17 @@ impl Breaker {
         self.by_time(word, step, now).map(|(_, made)| made)
     }
 
-    /// When `tick` next has a move to make, as far as is known now.
+    /// When `tick` next has a move to make, as far as is known now. Where mode or store forbid it
+    /// there is none, until somebody looks again.
     #[must_use]
     pub fn due_at(&self) -> Option<Now> {
+        if self.policy.mode == Mode::Off {
+            return None;
+        }
         let word = self.word();
         let ages = match (word.state(), &self.policy.heal) {
-            (State::Open, Heal::Age(_)) | (State::Recovering, _) => true,
+            (State::Open, Heal::Age(_)) => !self.is_frozen(),
+            (State::Recovering, _) => true,
             (State::Closed | State::Open | State::HalfOpen, _) => false,
         };
         ages.then(|| Now::from_millis(self.until(word)))

@@ -38,6 +38,19 @@ fn switched_off_it_counts_nothing() {
 }
 
 #[test]
+fn switched_off_while_open_nothing_is_due() {
+    let mut policy = looking_back(1, 100);
+    let (earnest, core) = (breaker(policy.clone(), 1), Core::claim(0));
+    assert!(fail(&earnest, &core, 1000).is_some());
+    assert_eq!(earnest.due_at(), Some(at(1100)));
+    policy.mode = Mode::Off;
+    let off = carried(policy.clone(), &earnest);
+    assert_eq!((off.due_at(), off.tick(at(1100))), (None, None));
+    policy.mode = Mode::Enforce;
+    assert_eq!(carried(policy, &off).due_at(), Some(at(1100)), "once it is on again");
+}
+
+#[test]
 fn an_override_stands_above_mode_and_state_until_its_time_ends() {
     let mut policy = resetting(1, Window::Cumulative);
     let (breaker, core) = (breaker(policy.clone(), 1), Core::claim(0));
