@@ -21,7 +21,7 @@ use crate::control::source::Source;
 use crate::control::{self, VERSION, reload};
 use crate::demo;
 use crate::stats::Tallies;
-use crate::table::compile::{Kept, compile};
+use crate::table::compile::{Kept, breakers, compile};
 
 const EXAMPLES: &str = "\
 Exit codes: 0 ok, 1 failed, 64 wrong usage, 78 the configuration is refused
@@ -157,7 +157,7 @@ fn show(seconds: Option<u64>) -> Exit {
 fn check(loaded: &Loaded) -> Exit {
     complain(&loaded.report(colour()));
     let routes = &loaded.config.http.routes;
-    let breakers = routes.iter().filter(|route| route.breaker.is_some()).count();
+    let breakers = routes.iter().map(|route| breakers(route).len()).sum();
     let (routes, breakers) = (counted(routes.len(), "route"), counted(breakers, "breaker"));
     print(&format!("{}: ok, {routes}, {breakers}\n", loaded.source))
 }

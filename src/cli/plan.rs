@@ -3,11 +3,12 @@
 //! Enters: a configuration and the table compiled from it. Leaves: aligned text for a reader: what
 //! goes where, which breaker watches it, when that opens and for how long. Owns nothing; pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::breaker::policy::{Heal, Policy, Share, Window};
 use crate::config::{Config, HostPattern};
-use crate::table::{Guard, Route, Service, Table};
+use crate::table::{Guard, Route, Service, Table, compile};
 
 const COLUMNS: usize = 8;
 
@@ -18,6 +19,7 @@ const TITLES: [&str; COLUMNS] =
 #[must_use]
 pub fn plan(config: &Config, table: &Table) -> String {
     let mut rows = vec![TITLES.map(str::to_owned)];
+    let guards: BTreeMap<&str, &Guard> = table.breakers.iter().map(|it| (&*it.name, it)).collect();
     for (nth, (written, route)) in config.http.routes.iter().zip(&table.routes).enumerate() {
         let method = written.method.as_deref().unwrap_or("ALL").to_owned();
         let path = match &written.host {
@@ -27,13 +29,22 @@ pub fn plan(config: &Config, table: &Table) -> String {
         };
         let services = services(table, route);
         let names: Vec<&str> = services.iter().map(|service| &*service.name).collect();
-        let breaker = route.breaker.and_then(|ix| table.breakers.get(ix.at()));
+        let breakers = compile::breakers(written).into_iter();
+        let mut breakers = breakers.filter_map(|(name, _)| guards.get(&*name).copied());
+        let breaker = breakers.next();
         let [name, opens_at, stays_open] = watched(breaker);
         let timeout = timeout(breaker, services).map_or_else(|| "–".to_owned(), span);
         let mut services = names.join(", ");
         let all = table.all_services_of(route).iter().skip(names.len());
         all.for_each(|stand_in| services += &format!(", else {}", stand_in.name));
         rows.push([nth.to_string(), method, path, services, name, opens_at, stays_open, timeout]);
+        // Those that watch attempts, below the first.
+        rows.extend(breakers.map(|breaker| {
+            let [name, opens_at, stays_open] = watched(Some(breaker));
+            let [nth, method, path, services] = [const { String::new() }; 4];
+            let timeout = breaker.timeout.map_or_else(|| "–".to_owned(), span);
+            [nth, method, path, services, name, opens_at, stays_open, timeout]
+        }));
     }
     format!("{}{}\n", aligned(&rows), sums(table))
 }
@@ -127,6 +138,7 @@ fn span(span: Duration) -> String {
 mod tests {
     use super::*;
     use crate::breaker::registry::{Draft, Registry};
+    use crate::config::{BreakerConfig, Scope};
     use crate::stats::Tallies;
     use crate::table::compile::{Kept, compile};
     use crate::table::sample::{config, look_back, reset, route, service};
@@ -162,7 +174,13 @@ mod tests {
         report.services[0].timeout = Some(Duration::from_secs(60));
         let mut once = route("GET /once");
         once.breaker = Some(reset(1, Window::Cumulative));
-        let config = config([users, orders, report, once].into());
+        let mut tasks = route("GET /t");
+        let first = BreakerConfig { scope: Scope::Service, ..reset(2, Window::Cumulative) };
+        tasks.services[0].breaker = Some(first);
+        tasks.services.push(service("more", "127.0.0.1", 9002));
+        let second = BreakerConfig { scope: Scope::Service, ..reset(5, Window::Cumulative) };
+        tasks.services[1].breaker = Some(second);
+        let config = config([users, orders, report, once, tasks].into());
         let kept = Kept {
             breakers: &Registry::new(1),
             draft: &mut Draft::default(),
@@ -175,7 +193,9 @@ mod tests {
 1  POST    a.io/new     one, audit  a.io POST /new  10 failures per 1m 30s  2m          30s
 2  ALL     *.a.io/(.*)  one         none                                                1m
 3  GET     /once        one         GET /once       1 failure               2m          30s
-4 routes · 3 breakers · 5 services · 2 targets · no match 404 · other method 405
+4  GET     /t           one, more   GET /t#one      2 failures              2m          30s
+                                    GET /t#more     5 failures              2m          30s
+5 routes · 5 breakers · 7 services · 3 targets · no match 404 · other method 405
 ";
         assert_eq!(plan(&config, &table), expected);
     }

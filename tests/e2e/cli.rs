@@ -74,6 +74,18 @@ fn check_reads_standard_input_and_reports_every_fault_at_once() {
 }
 
 #[test]
+fn check_counts_the_breakers_of_every_scope() {
+    let text = r#"{ "http": {
+        "circuitBreaker": { "scope": "target", "maxFailures": 3, "timeWindow": "10s" },
+        "routes": { "/": { "GET": {
+            "services": { "o": { "url": ["http://localhost:1/", "http://localhost:2/"] } }
+        } } }
+    } }"#;
+    let ended = check_text(text);
+    assert!(ended.output.contains("1 route, 2 breakers"), "{}", ended.output);
+}
+
+#[test]
 fn the_configuration_of_the_readme_passes_check() {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
