@@ -18,6 +18,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// The largest answer that is read: a report of every complaint about a large file.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// What to do where the token is not the one that the process has read.
+const RETRY: &str = "it has the one that it read last; \
+     send it SIGHUP, which needs none, or name a configuration that has that one";
+
 /// What the process answered.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -93,6 +97,8 @@ fn judge(response: &str) -> Option<Answer> {
             Some(Answer::Active { line, report: text("report")? })
         }
         "422" => text("report").map(Answer::Refused),
+        // Whoever changes the token in the file presents the new one; the process has the old.
+        "401" => Some(Answer::Failed(format!("the process wants another token: {RETRY}"))),
         _ => text("error").map(Answer::Failed),
     }
 }
@@ -121,7 +127,8 @@ mod tests {
             "HTTP/1.1 422 Unprocessable Entity\r\n\r\n{\"error\":\"x\",\"report\":\"error: x\"}";
         assert_eq!(judge(no), Some(Answer::Refused("error: x".to_owned())));
         let denied = "HTTP/1.1 401 Unauthorized\r\n\r\n{\"error\":\"a token\"}";
-        assert_eq!(judge(denied), Some(Answer::Failed("a token".to_owned())));
+        let Some(Answer::Failed(why)) = judge(denied) else { panic!("{denied}") };
+        assert!(why.contains("token") && why.contains("SIGHUP"), "{why}");
         for foreign in ["", "HTTP/1.1 200 OK\r\n\r\n<html>", "HTTP/1.1 200 OK\r\n\r\n{}"] {
             assert_eq!(judge(foreign), None);
         }

@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use crate::client;
 use crate::document::{guarded, with};
+use crate::kernel::Signal;
 use crate::origin::{Origin, Reply};
-use crate::proxy::Proxy;
+use crate::proxy::{self, Proxy};
+use crate::wait;
 
 fn tripped() -> (Proxy, Origin) {
     let origin = Origin::start(|_, _| Reply::text(500, "no"));
@@ -155,5 +157,16 @@ fn a_token_is_demanded_where_one_is_configured() {
     assert_eq!(reload(""), 401);
     assert_eq!(reload("Authorization: Bearer wrong\r\n"), 401);
     assert_eq!(reload("Authorization: Bearer sesame-0123456789\r\n"), 200);
+
+    // Changed in the file, the token is the old one still: the command says what to do.
+    let admin = json!({ "listen": "127.0.0.1:0", "token": "another-0123456789" });
+    proxy.write(&with(document.clone(), "/admin", admin));
+    let (path, address) = (proxy.path(), proxy.admin().to_string());
+    let arguments = ["reload", path.to_str().unwrap(), "--admin", &address];
+    let refused = proxy::run(&arguments);
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.output);
+    assert!(refused.output.contains("SIGHUP"), "{}", refused.output);
+    proxy.signal(Signal::Hangup);
+    wait::until("the new token holds", || proxy::run(&arguments).status.code() == Some(0));
     assert!(!proxy.lines().text().contains("sesame"), "a secret in the log");
 }
