@@ -291,6 +291,7 @@ fn rejection(guard: &Guard, refused: u64) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use super::super::handler;
     use super::super::handlers::{Handlers, payload};
     use super::super::line::tests::moved;
     use super::super::view::tests::{exchange, guard, plane, reset};
@@ -426,6 +427,34 @@ mod tests {
             assert_eq!(watcher.refused["GET /users"], total);
         }
         assert_eq!(rejection(&guard(breaker), 2).counts.refused, 2);
+    }
+
+    #[test]
+    fn refusals_crowd_no_move_out_of_a_handlers_queue() {
+        let runtime = super::super::runtime().unwrap();
+        runtime.block_on(async {
+            let breaker = reset(1);
+            let guard = guard(&breaker);
+            let url = "http://127.0.0.1:9/".to_owned();
+            let kind = HandlerKind::Webhook { url, timeout: SECOND, retries: 0 };
+            let handler = handler::Handler::new(&Handler { name: "ops".to_owned(), kind }, None);
+            let call = |event: Event| {
+                handler.call(handler::Told { event: Arc::new(event), payload: String::new() });
+            };
+            // Its task has no turn in between: as good as one that hangs.
+            for _ in 0..10_000 {
+                call(rejection(&guard, 1));
+            }
+            let dropped = || handler.tally().results()[2].1;
+            let refusals = dropped();
+            assert!((1..10_000).contains(&refusals), "{refusals}");
+            for _ in 0..100 {
+                call(event(&guard, moved(Move::Trip(Cause::Failures), 1)));
+                call(event(&guard, moved(Move::Heal, 1)));
+                call(rejection(&guard, 1));
+            }
+            assert_eq!(dropped(), refusals + 100, "every move found room");
+        });
     }
 
     #[test]

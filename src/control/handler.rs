@@ -2,7 +2,8 @@
 //!
 //! Enters: events with the options of who calls it. Leaves: a log line, a request, a program that
 //! runs. Each handler has a queue and a task of its own: one that hangs delays its own events, in
-//! their order, and nobody else's. What finds its queue full is dropped and counted.
+//! their order, and nobody else's. What finds its queue full is dropped and counted; refusals, of
+//! which there may be one event per breaker and second, find it full when it is half full.
 //!
 //! A handler that fails is told in the log once, and again when it fails otherwise or works again.
 
@@ -11,13 +12,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::events::Event;
+use super::events::{Event, REJECT};
 use super::program::Program;
 use super::webhook::Webhook;
 use crate::config::{self, HandlerKind};
 
-/// Events that wait for one handler: each is about a kilobyte, and older ones help nobody.
-const QUEUE_MAX: usize = 256;
+/// Events that wait for one handler: each is about a kilobyte.
+const QUEUE_MAX: usize = 512;
+
+/// Places that refusals leave free: what they crowd out is told again a second later, a move is
+/// not.
+const KEPT_FOR_MOVES: usize = QUEUE_MAX / 2;
 
 /// The log target of transitions and handlers.
 pub(super) const TARGET: &str = "fusebox::breaker";
@@ -114,10 +119,14 @@ impl Handler {
                 log::log!(target: TARGET, *level, "handler {name}: {}", told.payload);
                 self.tally.note(Called::Done);
             }
-            (_, Some(queue)) if queue.try_send(told).is_ok() => {}
+            (_, Some(queue)) if has_room(queue, &told) && queue.try_send(told).is_ok() => {}
             _ => self.tally.note(Called::Dropped),
         }
     }
+}
+
+fn has_room(queue: &mpsc::Sender<Told>, told: &Told) -> bool {
+    told.event.event != REJECT || queue.capacity() > KEPT_FOR_MOVES
 }
 
 /// What a task does with an event.
