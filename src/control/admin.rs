@@ -7,19 +7,23 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use serde::Serialize;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::door::Work;
 use super::metrics::Reached;
@@ -33,6 +37,9 @@ use crate::table::{Service, Table, Target};
 
 /// Bytes of a request body: none of ours needs one.
 const BODY_MAX: usize = 4096;
+
+/// How long a long answer waits for its turn: a second or two less than its caller has.
+const TURN_MAX: Duration = Duration::from_secs(2);
 
 /// The version of the text format that Prometheus is told.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -144,6 +151,14 @@ fn from_here(headers: &HeaderMap, uri: &Uri, presented: Presented) -> Result<(),
     if presented != Presented::Right && !named.into_iter().flatten().all(is_address) {
         return Err(FOREIGN_HOST);
     }
+    // A page of another site may load us as its image without an origin, but not without saying so;
+    // following a link is a person's own doing.
+    let says = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+    if !matches!(says("sec-fetch-site"), None | Some(b"same-origin" | b"none"))
+        && says("sec-fetch-dest") != Some(b"document")
+    {
+        return Err("a request of another site");
+    }
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default().strip_prefix("http://");
     if origin.is_some() && origin == host { Ok(()) } else { Err("a request of another origin") }
@@ -171,9 +186,10 @@ async fn ready(State(plane): State<Arc<Plane>>) -> Response {
 }
 
 async fn breakers(State(plane): State<Arc<Plane>>) -> Response {
-    off_thread(move || {
-        let table = plane.live.current();
-        Json(view::listing(&table, &plane.journal, clock::now())).into_response()
+    let served = Arc::clone(&plane);
+    off_thread(&plane, move || {
+        let table = served.live.current();
+        Made::json(&view::listing(&table, &served.journal, clock::now()))
     })
     .await
 }
@@ -212,22 +228,27 @@ async fn stats(
     let mut count = None;
     for part in uri.query().unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
         match part.split_once('=') {
-            Some(("count", value)) if count.is_none() => count = Some(value),
+            Some(("count", value)) if count.is_none() => count = Some(value.to_owned()),
             _ => {
                 let says = "the one parameter is `count`, once, as in `?count=24`";
                 return refusal(StatusCode::UNPROCESSABLE_ENTITY, says);
             }
         }
     }
-    match plane.series.read(which, &name, count, clock::wall()) {
-        Ok(points) => Json(points).into_response(),
-        Err(Unread::Unknown(why)) => refusal(StatusCode::NOT_FOUND, &why),
-        Err(Unread::Bad(why)) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &why),
-    }
+    let served = Arc::clone(&plane);
+    off_thread(&plane, move || {
+        match served.series.read(which, &name, count.as_deref(), clock::wall()) {
+            Ok(points) => Made::json(&points),
+            Err(Unread::Unknown(why)) => Made::Refusal(StatusCode::NOT_FOUND, why),
+            Err(Unread::Bad(why)) => Made::Refusal(StatusCode::UNPROCESSABLE_ENTITY, why),
+        }
+    })
+    .await
 }
 
 async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
-    off_thread(move || {
+    let served = Arc::clone(&plane);
+    off_thread(&served, move || {
         let table = plane.live.current();
         let (addresses, unresolved) = plane.names.report();
         let figures = plane.sharing.as_ref().map(|sharing| sharing.figures());
@@ -250,7 +271,7 @@ async fn metrics_text(State(plane): State<Arc<Plane>>) -> Response {
             sharing: figures.as_ref(),
             now: clock::now(),
         });
-        ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+        Made::Text(METRICS_TYPE, text.into_bytes())
     })
     .await
 }
@@ -289,10 +310,52 @@ fn targets<'t>(table: &'t Table, known: &BTreeMap<String, usize>) -> Vec<Reached
     table.targets.iter().map(target).collect()
 }
 
-/// Makes a long answer on another thread: thousands of breakers must not delay `/ready`.
-async fn off_thread(make: impl FnOnce() -> Response + Send + 'static) -> Response {
-    let made = tokio::task::spawn_blocking(make).await;
-    made.unwrap_or_else(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed"))
+/// What came of making a long answer.
+enum Made {
+    /// It, and its type.
+    Text(&'static str, Vec<u8>),
+    /// There is none, for this reason.
+    Refusal(StatusCode, String),
+}
+
+impl Made {
+    fn json(value: &impl Serialize) -> Self {
+        // Strings, numbers and what was JSON before: nothing that cannot be written.
+        Self::Text("application/json", serde_json::to_vec(value).unwrap_or_default())
+    }
+}
+
+/// A long answer, and its permit: given back when the last byte of it has been sent.
+struct Held {
+    text: Vec<u8>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+/// Makes a long answer on another thread: thousands of breakers must not delay `/ready`. Few are
+/// made and held at once, whoever asks: reading needs no token.
+async fn off_thread(plane: &Plane, make: impl FnOnce() -> Made + Send + 'static) -> Response {
+    let permit = Arc::clone(&plane.long_answers).acquire_owned();
+    let Ok(Ok(permit)) = tokio::time::timeout(TURN_MAX, permit).await else {
+        let says = "others are being answered, and take their time: ask again later";
+        let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, says);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        return response;
+    };
+    // The permit goes along: the work goes on even where its caller is gone.
+    let made = tokio::task::spawn_blocking(move || (make(), permit));
+    match made.await {
+        Ok((Made::Text(kind, text), _permit)) => {
+            ([(CONTENT_TYPE, kind)], Bytes::from_owner(Held { text, _permit })).into_response()
+        }
+        Ok((Made::Refusal(status, why), _)) => refusal(status, &why),
+        Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed"),
+    }
 }
 
 async fn reload(
@@ -330,6 +393,7 @@ mod tests {
     use tokio::sync::mpsc::UnboundedReceiver;
     use tower::ServiceExt;
 
+    use super::super::door::Door;
     use super::super::reload::Refused;
     use super::super::view::tests::plane;
     use super::*;
@@ -480,6 +544,61 @@ mod tests {
     }
 
     #[test]
+    fn long_answers_are_few_at_once_and_count_until_they_are_sent() {
+        with_api(None, |api| {
+            Box::pin(async move {
+                let read = |path: &str| {
+                    let request = Request::get(path).body(Body::empty()).unwrap();
+                    api.router.clone().oneshot(request)
+                };
+                let stats = "/stats/circuitbreaker/open/GET%20%2Fusers%2F%3Aid";
+                let mut held = Vec::new();
+                for path in ["/metrics", "/breakers", stats, "/metrics"] {
+                    held.push(read(path).await.unwrap());
+                }
+                assert!(held.iter().all(|response| response.status() == StatusCode::OK));
+                let late = read("/metrics").await.unwrap();
+                assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE);
+                assert!(late.headers().contains_key(RETRY_AFTER));
+                assert_eq!(api.ask(&["GET /ready"]).await.0, 200, "short ones need no turn");
+                held.pop();
+                assert_eq!(api.ask(&["GET /metrics"]).await.0, 200);
+            })
+        });
+    }
+
+    #[test]
+    fn what_a_slow_reader_has_not_taken_is_held_once_and_counted() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        const LONG: usize = 64 << 20;
+        super::super::runtime().unwrap().block_on(async {
+            let door = Door::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+            let address = door.address().unwrap();
+            let permits = Arc::new(tokio::sync::Semaphore::new(1));
+            let given = Arc::clone(&permits);
+            let answer = async move || {
+                let permit = given.try_acquire_owned().unwrap();
+                Bytes::from_owner(Held { text: vec![b'x'; LONG], _permit: permit })
+            };
+            let router = Router::new().route("/", get(answer));
+            let service = router.into_make_service_with_connect_info::<Work>();
+            tokio::spawn(async move { axum::serve(door, service).await });
+            let mut theirs = tokio::net::TcpStream::connect(address).await.unwrap();
+            theirs.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            let mut bytes = vec![0; LONG / 8];
+            theirs.read_exact(&mut bytes).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(permits.available_permits(), 0, "most of it has not been sent");
+            for _ in 1..8 {
+                theirs.read_exact(&mut bytes).await.unwrap();
+            }
+            let freed = tokio::time::timeout(Duration::from_secs(10), permits.acquire()).await;
+            assert!(freed.is_ok(), "all of it has been");
+        });
+    }
+
+    #[test]
     fn what_is_not_there_and_what_is_not_meant_so_is_json_too() {
         with_api(None, |api| {
             Box::pin(async move {
@@ -511,6 +630,9 @@ mod tests {
                     &["GET /live", "Host: [::1]:9901"],
                     &["GET /live", "Host: LocalHost"],
                     &["GET /live", here, "Origin: http://127.0.0.1:9901"],
+                    &["GET /live", here, "Sec-Fetch-Site: same-origin"],
+                    &["GET /live", here, "Sec-Fetch-Site: none", "Sec-Fetch-Dest: document"],
+                    &["GET /live", here, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Dest: document"],
                 ] {
                     assert_eq!(api.ask(lines).await.0, 200, "{lines:?}");
                 }
@@ -524,6 +646,8 @@ mod tests {
                         &[path, here, "Origin: https://127.0.0.1:9901"],
                         &[path, here, "Origin: http://127.0.0.1:80"],
                         &[path, here, "Origin: null"],
+                        &[path, here, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Dest: image"],
+                        &[path, here, "Sec-Fetch-Site: same-site"],
                     ] {
                         assert_eq!(api.ask(lines).await.0, 403, "{lines:?}");
                     }

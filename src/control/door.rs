@@ -2,10 +2,10 @@
 //!
 //! Enters: connections. Leaves: streams that hold a place until they are dropped, and that fail
 //! when their request is not whole in time, or their answer not taken. So callers who forget their
-//! connections, or send half a request, cost neither the data plane its descriptors nor the next
-//! caller a place for long.
+//! connections, send half a request or read byte by byte cost neither the data plane its
+//! descriptors nor the next caller a place for long.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,9 +24,13 @@ use tokio::time::{Instant, Sleep};
 /// descriptors.
 const PLACES: usize = 128;
 
-/// For a whole request, from the connection's beginning or the last answer on; and for each part of
-/// an answer to be taken.
+/// For a request to begin, from the connection's beginning or the last answer on; for a whole one,
+/// from its first byte; and for each part of an answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// For a whole answer to be taken: tens of megabytes over a slow link, and several times what a
+/// scraper waits.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// How long a failed accept waits: what it lacks (descriptors) others must give back first.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -37,6 +41,7 @@ pub(super) struct Door {
     listener: TcpListener,
     places: Arc<Semaphore>,
     patience: Duration,
+    answer_max: Duration,
 }
 
 /// A connection in its place.
@@ -44,9 +49,20 @@ pub(super) struct Door {
 pub(super) struct Caller {
     stream: TcpStream,
     patience: Duration,
+    answer_max: Duration,
     due: Pin<Box<Sleep>>,
+    turn: Turn,
     work: Work,
     _place: OwnedSemaphorePermit,
+}
+
+/// Who is waited for.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// The caller has to send a request.
+    Request,
+    /// The caller has to take an answer until then; or has taken it, and nothing has come since.
+    Answer(Instant),
 }
 
 /// Whether an answer is being worked at: then it is not the caller who is waited for.
@@ -83,7 +99,7 @@ impl Door {
     pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let places = Arc::new(Semaphore::new(PLACES));
-        Ok(Self { listener, places, patience: PATIENCE })
+        Ok(Self { listener, places, patience: PATIENCE, answer_max: ANSWER_MAX })
     }
 
     /// The address, with the port that was picked.
@@ -104,9 +120,12 @@ impl axum::serve::Listener for Door {
             };
             match accepted {
                 Ok(((stream, peer), place)) => {
-                    let (patience, work) = (self.patience, Work::default());
+                    let Self { patience, answer_max, .. } = *self;
                     let due = Box::pin(tokio::time::sleep(patience));
-                    return (Caller { stream, patience, due, work, _place: place }, peer);
+                    let (turn, work) = (Turn::Request, Work::default());
+                    let caller =
+                        Caller { stream, patience, answer_max, due, turn, work, _place: place };
+                    return (caller, peer);
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
@@ -120,7 +139,8 @@ impl axum::serve::Listener for Door {
 
 impl Caller {
     /// Passes on what a read or write came to; one that waits too long fails. What is read buys no
-    /// time: a request may come byte by byte. What is written does: it has been taken.
+    /// time, but for the first byte behind an answer: a request may come byte by byte. What is
+    /// written does, as far as an answer may take: it has been taken.
     fn watched<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -133,14 +153,26 @@ impl Caller {
             if !self.work.0.load(Ordering::Relaxed) {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            self.renew();
+            self.due.as_mut().reset(Instant::now() + self.patience);
         }
         Poll::Pending
     }
 
-    fn renew(&mut self) {
-        let due = Instant::now() + self.patience;
-        self.due.as_mut().reset(due);
+    fn has_read(&mut self) {
+        if let Turn::Answer(_) = self.turn {
+            self.turn = Turn::Request;
+            self.due.as_mut().reset(Instant::now() + self.patience);
+        }
+    }
+
+    fn has_written(&mut self) {
+        let now = Instant::now();
+        let until = match self.turn {
+            Turn::Request => now + self.answer_max,
+            Turn::Answer(until) => until,
+        };
+        self.turn = Turn::Answer(until);
+        self.due.as_mut().reset(until.min(now + self.patience));
     }
 }
 
@@ -150,22 +182,39 @@ impl AsyncRead for Caller {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.has_read();
+        }
         self.watched(cx, poll)
     }
 }
 
 impl AsyncWrite for Caller {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
         if poll.is_ready() {
-            self.renew();
+            self.has_written();
         }
         self.watched(cx, poll)
+    }
+
+    /// So a long answer is written from where it is, and not copied behind its head first.
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -234,6 +283,59 @@ mod tests {
             assert!(waited.is_err(), "it is our turn");
             drop(working);
             assert!(ours.read(&mut [0; 8]).await.is_err());
+        });
+    }
+
+    #[test]
+    fn a_request_behind_an_answer_has_its_whole_time() {
+        with_door(async |mut door| {
+            door.patience = Duration::from_millis(400);
+            let mut theirs = TcpStream::connect(door.address().unwrap()).await.unwrap();
+            let (mut ours, _) = door.accept().await;
+            theirs.write_all(b"a").await.unwrap();
+            ours.read_exact(&mut [0; 1]).await.unwrap();
+            ours.write_all(b"answer").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            theirs.write_all(b"b").await.unwrap();
+            ours.read_exact(&mut [0; 1]).await.unwrap();
+            // While its answer is made, the end of the connection is waited for.
+            let began = Instant::now();
+            let given_up = ours.read(&mut [0; 8]).await;
+            assert_eq!(given_up.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            assert!(began.elapsed() >= Duration::from_millis(390), "{:?}", began.elapsed());
+        });
+    }
+
+    #[test]
+    fn an_answer_that_is_taken_bit_by_bit_ends() {
+        with_door(async |mut door| {
+            door.patience = Duration::from_secs(5);
+            door.answer_max = Duration::from_millis(500);
+            let mut theirs = TcpStream::connect(door.address().unwrap()).await.unwrap();
+            let (mut ours, _) = door.accept().await;
+            let began = Instant::now();
+            let slowly = async {
+                let mut bytes = vec![0; 1 << 20];
+                while theirs.read(&mut bytes).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let answering = async {
+                loop {
+                    if let Err(error) = ours.write_all(&[0; 1 << 16]).await {
+                        return error.kind();
+                    }
+                }
+            };
+            let within = tokio::time::timeout(
+                Duration::from_secs(10),
+                futures_util::future::select(Box::pin(slowly), Box::pin(answering)),
+            );
+            let Ok(futures_util::future::Either::Right((kind, _))) = within.await else {
+                panic!("it goes on")
+            };
+            assert_eq!(kind, io::ErrorKind::TimedOut);
+            assert!(began.elapsed() >= Duration::from_millis(500));
         });
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot};
 
 use super::events::Event;
 use super::handlers::Handlers;
@@ -26,6 +26,10 @@ use crate::table::{Moved, Report};
 
 /// Transitions that a slow subscriber may lag behind before it loses the oldest.
 const EVENTS_MAX: usize = 256;
+
+/// Long answers of the admin API at once: each may take tens of megabytes until it has been sent,
+/// and a second of a processor.
+const LONG_ANSWERS_MAX: usize = 4;
 
 /// What the parts of the control plane share.
 pub struct Plane {
@@ -50,6 +54,8 @@ pub struct Plane {
     pub journal: Journal,
     /// How often breakers moved and refused, over time.
     pub series: Series,
+    /// A permit for each long answer of the admin API, until it has been sent.
+    pub long_answers: Arc<Semaphore>,
     /// Takes the moves that an operator's order made.
     pub report: Report,
     /// How this process stands to others; `None`: state is in memory.
@@ -119,6 +125,7 @@ impl Plane {
             events: broadcast::Sender::new(EVENTS_MAX),
             journal: Journal::default(),
             series: Series::default(),
+            long_answers: Arc::new(Semaphore::new(LONG_ANSWERS_MAX)),
             report: parts.report,
             sharing: parts.sharing,
             events_dropped: parts.events_dropped,
