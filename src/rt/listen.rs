@@ -33,12 +33,18 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How often such pauses are told of.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
-/// Binds `count` sockets to one address; port 0 picks a free one, the same for all.
-pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+/// Binds `count` sockets to one address; port 0 picks a free one, the same for all. `ours` are the
+/// addresses that this process listens on.
+pub fn bind(
+    address: SocketAddr,
+    count: usize,
+    ours: &[SocketAddr],
+) -> io::Result<Vec<TcpListener>> {
     let mut bound: Vec<TcpListener> = Vec::with_capacity(count);
     // A first socket without the option finds out whether another process has the port: with it,
-    // the kernel would quietly split the connections between the two.
-    if address.port() != 0 {
+    // the kernel would quietly split the connections between the two. Where we have the port it
+    // would find ourselves.
+    if address.port() != 0 && !ours.iter().any(|ours| overlap(*ours, address)) {
         drop(socket(address, Sharing::Alone)?);
     }
     for _ in 0..count {
@@ -51,6 +57,16 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
         bound.push(socket.into());
     }
     Ok(bound)
+}
+
+/// Whether a connection may be for both.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    // A socket for every address of IPv6 takes IPv4 too.
+    let covers = |wide: SocketAddr, other: SocketAddr| {
+        wide.ip().is_unspecified() && (wide.is_ipv6() || other.is_ipv4())
+    };
+    one.port() == other.port()
+        && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -167,10 +183,39 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_an_error_although_ports_are_shared_among_our_cores() {
-        let ours = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let ours = bind("127.0.0.1:0".parse().unwrap(), 3, &[]).unwrap();
         let address = ours[0].local_addr().unwrap();
         assert!(ours.iter().all(|socket| socket.local_addr().unwrap() == address));
-        let error = bind(address, 1).unwrap_err();
+        let error = bind(address, 1, &[]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn our_own_port_is_not_taken_by_another() {
+        let wide = |text: &str, port| SocketAddr::new(text.parse().unwrap(), port);
+        let ours = bind(wide("0.0.0.0", 0), 2, &[]).unwrap();
+        let address = ours[0].local_addr().unwrap();
+        for narrow in ["127.0.0.1", "::"] {
+            assert!(bind(wide(narrow, address.port()), 2, &[address]).is_ok(), "{narrow}");
+        }
+        let elsewhere = bind(wide("127.0.0.2", 0), 1, &[]).unwrap();
+        let theirs = elsewhere[0].local_addr().unwrap();
+        let beside = wide("127.0.0.1", theirs.port());
+        assert!(bind(theirs, 1, &[beside]).is_err(), "another address with our port");
+    }
+
+    #[test]
+    fn addresses_overlap_where_a_connection_may_be_for_both() {
+        for (one, other, expected) in [
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("[::]:1", "127.0.0.1:1", true),
+            ("[::]:1", "0.0.0.0:1", true),
+            ("0.0.0.0:1", "[::1]:1", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+            ("0.0.0.0:1", "127.0.0.1:2", false),
+        ] {
+            let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!((overlap(one, other), overlap(other, one)), (expected, expected));
+        }
     }
 }

@@ -106,7 +106,7 @@ impl Crew {
             files: driver::raise_file_limit(),
         };
         // Bound before any worker runs: a taken port is said before anything is served.
-        let bound = bind_all(&plan.listen, plan.workers)?;
+        let bound = bind_all(&plan.listen, plan.workers, &[])?;
         for index in 0..plan.workers {
             crew.hire(index, plan)?;
         }
@@ -152,7 +152,7 @@ impl Crew {
     pub fn listen(&mut self, addresses: &[SocketAddr]) -> Result<(), StartError> {
         let serves = |address: &SocketAddr| self.addresses.contains(address);
         let new: Vec<SocketAddr> = addresses.iter().copied().filter(|a| !serves(a)).collect();
-        let bound = bind_all(&new, self.posts.len())?;
+        let bound = bind_all(&new, self.posts.len(), &self.addresses)?;
         let (kept, left): (Vec<_>, Vec<_>) =
             self.addresses.iter().partition(|address| addresses.contains(address));
         self.addresses = kept;
@@ -248,12 +248,15 @@ fn files_max(files: u64) -> RawFd {
 fn bind_all(
     addresses: &[SocketAddr],
     count: usize,
+    served: &[SocketAddr],
 ) -> Result<Vec<(SocketAddr, Vec<TcpListener>)>, StartError> {
+    let mut ours = served.to_vec();
     let bind = |&address: &SocketAddr| {
-        let sockets = listen::bind(address, count).map_err(|error| {
+        let sockets = listen::bind(address, count, &ours).map_err(|error| {
             StartError(format!("cannot listen on {address}: {error}; {}", remedy(&error)))
         })?;
         let bound = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
+        ours.push(bound);
         Ok((bound, sockets))
     };
     addresses.iter().map(bind).collect()

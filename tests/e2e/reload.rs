@@ -227,3 +227,19 @@ fn a_reload_that_adds_an_address_keeps_the_port_that_was_picked() {
     assert_eq!(proxy.post("/reload").status, 200);
     assert_eq!(proxy.get("/page").text(), "ok");
 }
+
+#[test]
+fn the_same_port_may_be_served_on_a_wider_or_a_narrower_address() {
+    let origin = Origin::saying("ok");
+    let proxy = Proxy::start(&page(&origin, "/"));
+    let port = proxy.address().port();
+    let mut client = Client::connect(proxy.address());
+    for host in ["0.0.0.0", "127.0.0.1", "[::]", "127.0.0.1"] {
+        let listen = json!(format!("{host}:{port}"));
+        proxy.write(&with(page(&origin, "/"), "/listen", listen));
+        let answer = proxy.post("/reload");
+        assert_eq!(answer.status, 200, "{host}: {answer:?}");
+        assert_eq!(proxy.get("/page").text(), "ok", "{host}");
+        assert_eq!(client.get("/page").text(), "ok", "a connection stays");
+    }
+}
