@@ -294,6 +294,7 @@ mod tests {
     use super::super::handler;
     use super::super::handlers::{Handlers, payload};
     use super::super::line::tests::moved;
+    use super::super::names::Names;
     use super::super::view::tests::{exchange, guard, plane, reset};
     use super::*;
     use crate::breaker::circuit::{Cause, Course, Source};
@@ -335,7 +336,8 @@ mod tests {
 
     #[test]
     fn a_breaker_finds_its_handlers_by_the_name_of_its_route() {
-        let handlers = Handlers::of_config(&fragile(), &Handlers::default());
+        let names = Names::of_system();
+        let handlers = Handlers::of_config(&fragile(), &Handlers::default(), &names);
         assert_eq!(handlers.of("GET /users", |calls| &calls.on_open).len(), 1);
         assert_eq!(handlers.of("GET /users", |calls| &calls.on_close).len(), 0);
         assert_eq!(handlers.of("GET /orders", |calls| &calls.on_open).len(), 0);
@@ -437,7 +439,11 @@ mod tests {
             let guard = guard(&breaker);
             let url = "http://127.0.0.1:9/".to_owned();
             let kind = HandlerKind::Webhook { url, timeout: SECOND, retries: 0 };
-            let handler = handler::Handler::new(&Handler { name: "ops".to_owned(), kind }, None);
+            let handler = handler::Handler::new(
+                &Handler { name: "ops".to_owned(), kind },
+                None,
+                &Names::of_system(),
+            );
             let call = |event: Event| {
                 handler.call(handler::Told { event: Arc::new(event), payload: String::new() });
             };

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 use super::events::{Event, REJECT};
+use super::names::Names;
 use super::program::Program;
 use super::webhook::Webhook;
 use crate::config::{self, HandlerKind};
@@ -79,7 +80,11 @@ impl Tally {
 impl Handler {
     /// The handler of `config`, on the runtime of the control plane. One of the same kind before it
     /// goes on; of any other of its name the counters do, and what it has queued is still told.
-    pub(super) fn new(config: &config::Handler, before: Option<&Arc<Self>>) -> Arc<Self> {
+    pub(super) fn new(
+        config: &config::Handler,
+        before: Option<&Arc<Self>>,
+        names: &Arc<Names>,
+    ) -> Arc<Self> {
         if let Some(same) = before.filter(|before| before.kind == config.kind) {
             return Arc::clone(same);
         }
@@ -88,7 +93,7 @@ impl Handler {
         let worker = match &kind {
             HandlerKind::Log(_) => None,
             HandlerKind::Webhook { url, timeout, retries } => {
-                Some(Worker::Webhook(Webhook::new(url, *timeout, *retries)))
+                Some(Worker::Webhook(Box::new(Webhook::new(url, *timeout, *retries, names))))
             }
             HandlerKind::Exec { command, timeout } => {
                 Some(Worker::Exec(Program::new(command, *timeout)))
@@ -131,7 +136,7 @@ fn has_room(queue: &mpsc::Sender<Told>, told: &Told) -> bool {
 
 /// What a task does with an event.
 enum Worker {
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
     Exec(Program),
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::events::{CLOSE, Event, OPEN};
 use super::handler::{Handler, Tally, Told};
+use super::names::Names;
 use crate::config::{Call, Config};
 use crate::table::compile;
 
@@ -35,12 +36,16 @@ pub(super) struct Planned {
 
 impl Handlers {
     /// The handlers that `config` names, for its breakers. Those of `before` that it names too go
-    /// on. On the runtime of the control plane.
+    /// on. On the runtime of the control plane; `names` looks up what they call.
     #[must_use]
-    pub fn of_config(config: &Config, before: &Self) -> Self {
+    pub fn of_config(config: &Config, before: &Self, names: &Arc<Names>) -> Self {
         let known = |name: &str| before.all.iter().find(|handler| handler.name() == name);
-        let all: Vec<_> =
-            config.http.handlers.iter().map(|it| Handler::new(it, known(&it.name))).collect();
+        let all: Vec<_> = config
+            .http
+            .handlers
+            .iter()
+            .map(|it| Handler::new(it, known(&it.name), names))
+            .collect();
         let planned = |calls: &[Call]| {
             let planned = calls.iter().filter_map(|call| {
                 let handler = Arc::clone(all.get(call.handler)?);

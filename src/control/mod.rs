@@ -147,7 +147,7 @@ async fn start_with(
     let registry = Registry::seeded(cores, seed());
     let _ = names.resolve(&config).await;
     let compiled = Compiled::new(&config, 1, &registry, &names, Tallies::default());
-    let handlers = Handlers::of_config(&config, &Handlers::default());
+    let handlers = Handlers::of_config(&config, &Handlers::default(), &names);
     registry.commit(compiled.draft);
 
     let live = Live::new(compiled.table, cores);

@@ -49,8 +49,8 @@ const ADDRESSES_MAX: usize = 256;
 /// How often is looked whose turn it is.
 const TICK: Duration = Duration::from_secs(1);
 
-type Found = Result<Vec<IpAddr>, String>;
-type Finding = Pin<Box<dyn Future<Output = Found> + Send>>;
+pub(super) type Found = Result<Vec<IpAddr>, String>;
+pub(super) type Finding = Pin<Box<dyn Future<Output = Found> + Send>>;
 
 /// Asks the system for the addresses of a host.
 type LookUp = dyn Fn(String) -> Finding + Send + Sync;
@@ -189,25 +189,31 @@ impl Names {
         moved
     }
 
-    /// One look-up, bounded in time. It holds its place until the system is done with it: a
-    /// resolver that hangs is not asked more and more.
+    /// One look-up, bounded in time.
     fn one(&self, host: String) -> impl Future<Output = Found> + Send + use<> {
+        let (asked, patience) = (self.ask(host.clone()), self.patience);
+        async move {
+            match tokio::time::timeout(patience, asked).await {
+                Ok(found) => found.and_then(|found| permitted(&host, found)),
+                Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
+            }
+        }
+    }
+
+    /// What the system says of a host, whatever that is. The look-up holds its place until the
+    /// system is done with it, even where nobody waits any more: a resolver that hangs is not asked
+    /// more and more.
+    pub(super) fn ask(&self, host: String) -> impl Future<Output = Found> + Send + use<> {
         let (look_up, at_once) = (Arc::clone(&self.look_up), Arc::clone(&self.at_once));
-        let patience = self.patience;
-        let asked = async move {
+        async move {
             let place = at_once.acquire_owned().await;
-            let asked = look_up(host.clone());
+            let asked = look_up(host);
             let answer = tokio::spawn(async move {
                 let answer = asked.await;
                 drop(place);
                 answer
             });
-            let answer = answer.await.unwrap_or_else(|_| Err("the look-up failed".to_owned()));
-            answer.and_then(|found| permitted(&host, found))
-        };
-        async move {
-            let answer = tokio::time::timeout(patience, asked).await;
-            answer.unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs())))
+            answer.await.unwrap_or_else(|_| Err("the look-up failed".to_owned()))
         }
     }
 

@@ -122,7 +122,9 @@ impl Reloader {
         if config.listen != self.config.listen {
             self.listen(&config.listen).map_err(|no| no.refused(&name, &text))?;
         }
-        self.plane.set_handlers(Handlers::of_config(&config, &self.plane.handlers()));
+        let Plane { names, .. } = &*self.plane;
+        let handlers = Handlers::of_config(&config, &self.plane.handlers(), names);
+        self.plane.set_handlers(handlers);
         self.plane.series.follow(&config);
         self.plane.live.publish(compiled.table);
         self.plane.registry.commit(compiled.draft);

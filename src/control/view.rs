@@ -224,7 +224,7 @@ pub(super) mod tests {
             orders,
             events_dropped: Arc::default(),
             report: Arc::new(|_| ()),
-            handlers: Handlers::of_config(config, &Handlers::default()),
+            handlers: Handlers::of_config(config, &Handlers::default(), &Names::of_system()),
             access: Writer::start(Arc::new(Rings::new(1)), Sink::open(&config.log).unwrap())
                 .unwrap(),
             sharing: None,

@@ -8,6 +8,11 @@
 //! answer was lost is told twice: breaker, event and time are the same then.
 
 use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::header::{CONTENT_TYPE, USER_AGENT};
@@ -15,10 +20,14 @@ use axum::http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tower_service::Service;
 
 use super::VERSION;
+use super::names::Names;
 use crate::config::units::shown;
 
 /// The pause before the second attempt, doubled before each later one.
@@ -32,7 +41,7 @@ const ANSWER_MAX: usize = 64 * 1024;
 
 /// See the file.
 pub(super) struct Webhook {
-    client: Client<HttpConnector, Full<axum::body::Bytes>>,
+    client: Client<HttpConnector<Resolver>, Full<axum::body::Bytes>>,
     url: Result<Uri, String>,
     timeout: Duration,
     retries: u32,
@@ -48,8 +57,9 @@ enum Miss {
 
 impl Webhook {
     /// A webhook at `url`, each attempt of which takes at most `timeout`.
-    pub(super) fn new(url: &str, timeout: Duration, retries: u32) -> Self {
-        let mut connector = HttpConnector::new();
+    pub(super) fn new(url: &str, timeout: Duration, retries: u32, names: &Arc<Names>) -> Self {
+        let resolver = Resolver { names: Arc::clone(names), turn: Arc::new(Semaphore::new(1)) };
+        let mut connector = HttpConnector::new_with_resolver(resolver);
         connector.set_connect_timeout(Some(timeout));
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new())
@@ -113,6 +123,42 @@ impl Webhook {
     }
 }
 
+/// Looks up the webhook's host as every other name is: the client's own resolver would leave a
+/// thread behind for each attempt that a hanging name server times out.
+#[derive(Clone)]
+struct Resolver {
+    names: Arc<Names>,
+    /// One look-up at a time: the places of all names are not for one webhook.
+    turn: Arc<Semaphore>,
+}
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let turn = Arc::clone(&self.turn).acquire_owned();
+        let asked = self.names.ask(name.as_str().to_owned());
+        Box::pin(async move {
+            let turn = turn.await;
+            let found = tokio::spawn(async move {
+                let found = asked.await;
+                drop(turn);
+                found
+            });
+            let found = found.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+            // The port is the client's to say.
+            let found: Vec<_> = found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect();
+            Ok(found.into_iter())
+        })
+    }
+}
+
 /// What is below all that was wrapped around it.
 fn root_of(error: &dyn Error) -> String {
     let mut root = error;
@@ -120,4 +166,39 @@ fn root_of(error: &dyn Error) -> String {
         root = below;
     }
     root.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_resolver_that_hangs_is_asked_by_one_attempt_at_a_time() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let names = Names::new(Duration::from_secs(1), move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Box::pin(std::future::pending())
+        });
+        super::super::runtime().unwrap().block_on(async {
+            let webhook = Webhook::new("http://hook.test/", Duration::from_millis(20), 0, &names);
+            for _ in 0..5 {
+                assert!(webhook.post("{}").await.unwrap_err().contains("no whole answer"));
+            }
+        });
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_name_that_is_not_found_is_said() {
+        let names = Names::new(Duration::from_secs(1), |host| {
+            Box::pin(async move { Err(format!("{host} is nowhere")) })
+        });
+        super::super::runtime().unwrap().block_on(async {
+            let webhook = Webhook::new("http://hook.test/", Duration::from_secs(9), 0, &names);
+            assert_eq!(webhook.post("{}").await.unwrap_err(), "hook.test is nowhere");
+        });
+    }
 }

@@ -58,6 +58,7 @@ const DEPENDENCIES: &[(&str, &str)] = &[
     ("tokio", "the control plane"),
     ("tokio-rustls", "TLS on the sockets of the control plane"),
     ("tower", "calls the admin routes without sockets"),
+    ("tower-service", "what the resolver of a webhook's client has to be"),
 ];
 
 const NAMELESS: &[&str] = &["util", "utils", "common", "helper", "helpers", "misc", "types"];
