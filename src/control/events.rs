@@ -12,9 +12,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use super::handler::TARGET;
+use super::keep::keep;
 use super::line::line;
 use super::plane::Plane;
 use super::source;
@@ -83,9 +84,20 @@ pub fn queue(dropped: Arc<AtomicU64>) -> (Report, mpsc::Receiver<Notice>) {
     (Arc::new(report), receiver)
 }
 
-/// Watches breakers for as long as the process lives.
-pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
-    let mut watcher = Watcher::new(plane);
+/// Watches breakers for as long as the process lives, on a task of its own.
+pub fn watch(plane: Arc<Plane>, notices: mpsc::Receiver<Notice>) {
+    // What is queued, and what was told already, outlives a panic.
+    let kept = Arc::new(Mutex::new((Watcher::new(plane), notices)));
+    keep("watching breakers", move || {
+        let kept = Arc::clone(&kept);
+        async move {
+            let (watcher, notices) = &mut *kept.lock().await;
+            watch_with(watcher, notices).await;
+        }
+    });
+}
+
+async fn watch_with(watcher: &mut Watcher, notices: &mut mpsc::Receiver<Notice>) {
     let mut second = clock::now().after(SECOND);
     let mut due = second;
     loop {
@@ -105,7 +117,7 @@ pub async fn watch(plane: Arc<Plane>, mut notices: mpsc::Receiver<Notice>) {
         let table = watcher.plane.live.current();
         let whole = now >= second;
         let breadth = if whole { Breadth::All } else { Breadth::Due };
-        watcher.tick(&table, now, breadth, &mut notices);
+        watcher.tick(&table, now, breadth, notices);
         if whole {
             watcher.report_refused(&table);
             watcher.forget_absent(&table);
@@ -350,7 +362,7 @@ mod tests {
             let (plane, _orders) = plane(&fragile());
             let (report, notices) = queue(Arc::default());
             let mut events = plane.events.subscribe();
-            tokio::spawn(watch(Arc::clone(&plane), notices));
+            watch(Arc::clone(&plane), notices);
             let table = plane.live.current();
             let breaker = &table.breakers[0].breaker;
             let now = clock::now();
@@ -397,7 +409,7 @@ mod tests {
                 let transition = ticket.settle(Ending::CutShort, past).unwrap();
                 report(Notice { table: Arc::clone(&table), breaker: ix, transition });
             }
-            tokio::spawn(watch(Arc::clone(&plane), notices));
+            watch(Arc::clone(&plane), notices);
             let mut said = Vec::new();
             while said.len() < 2 * ROUTES {
                 let told = tokio::time::timeout(Duration::from_secs(10), events.recv());

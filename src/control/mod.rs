@@ -15,6 +15,7 @@ mod gauges;
 mod handler;
 pub mod handlers;
 pub mod journal;
+mod keep;
 mod line;
 pub mod metrics;
 pub mod names;
@@ -186,8 +187,8 @@ async fn start_with(
     let shared = redis.zip(plane.sharing.as_ref());
     let reconciler =
         shared.map(|(redis, sharing)| Reconciler::start(&plane, sharing, redis, seed()));
-    tokio::spawn(names::keep(Arc::clone(&plane.names), plane.orders.clone()));
-    tokio::spawn(events::watch(Arc::clone(&plane), notices));
+    names::keep(Arc::clone(&plane.names), plane.orders.clone());
+    events::watch(Arc::clone(&plane), notices);
     let admin_address = door.as_ref().map(|(_, address, _)| *address);
     let mut token = Token::new(None);
     if let Some((door, _, asked)) = door {

@@ -228,8 +228,12 @@ impl Names {
     }
 }
 
-/// Keeps `names` fresh for as long as the process lives.
-pub(super) async fn keep(names: Arc<Names>, orders: mpsc::UnboundedSender<Order>) {
+/// Keeps `names` fresh for as long as the process lives, on a task of its own.
+pub(super) fn keep(names: Arc<Names>, orders: mpsc::UnboundedSender<Order>) {
+    super::keep::keep("looking up names", move || refresh(Arc::clone(&names), orders.clone()));
+}
+
+async fn refresh(names: Arc<Names>, orders: mpsc::UnboundedSender<Order>) {
     loop {
         tokio::time::sleep(TICK).await;
         let moved = names.refresh(clock::now()).await;
