@@ -105,8 +105,14 @@ pub fn coloured() -> bool {
     std::io::stderr().is_terminal() && !refused
 }
 
+/// Whether lines are written for people: standard error is a terminal.
+#[must_use]
+pub fn is_for_people() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 fn format_of_stderr() -> Format {
-    if !std::io::stderr().is_terminal() {
+    if !is_for_people() {
         Format::Json
     } else if coloured() {
         Format::Coloured

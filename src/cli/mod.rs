@@ -140,7 +140,8 @@ fn obey(command: Command) -> Exit {
 }
 
 fn run(loaded: Loaded) -> Exit {
-    let report = loaded.report(Colour::Plain);
+    let Loaded { source, text, warnings, .. } = &loaded;
+    let report = reload::for_log(&source.to_string(), text, warnings);
     match control::run(loaded.config, loaded.source, &report) {
         Ok(never) => match never {},
         Err(why) => fail(&why.0),

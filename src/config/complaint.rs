@@ -260,6 +260,17 @@ impl Fault {
 }
 
 impl Complaint {
+    /// In one line, about the document `name`: for a log that machines read.
+    #[must_use]
+    pub fn line(&self, name: &str) -> String {
+        let Self { line, column, message, remedy, .. } = self;
+        let severity = match self.code.severity() {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        format!("{severity}[{}] {name}:{line}:{column}: {message}; {remedy}", self.code.as_str())
+    }
+
     fn draw(&self, name: &str, text: &str, lines: &Lines, renderer: &Renderer) -> String {
         let level = match self.code.severity() {
             Severity::Error => Level::ERROR,

@@ -724,7 +724,8 @@ mod tests {
                 };
                 let error = "shop.json is refused".to_owned();
                 let complaints = serde_json::json!([{"code": "F001"}]);
-                let refused = Refused { error, complaints, report: "error: x".to_owned() };
+                let (report, log) = ("error: x".to_owned(), String::new());
+                let refused = Refused { error, complaints, report, log };
                 reply.send(Verdict::Refused(refused)).unwrap();
                 let response = asked.await.unwrap().unwrap();
                 assert_eq!(response.status().as_u16(), 422);

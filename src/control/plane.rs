@@ -221,8 +221,8 @@ mod tests {
     #[test]
     fn only_a_refused_reload_leaves_another_table_than_the_file_says() {
         let (plane, _orders) = plane(&sample::config(Vec::new()));
-        let (error, report) = (String::new(), String::new());
-        let refused = Refused { error, complaints: serde_json::Value::Null, report };
+        let (error, report, log) = (String::new(), String::new(), String::new());
+        let refused = Refused { error, complaints: serde_json::Value::Null, report, log };
         plane.reloaded(&Verdict::Refused(refused));
         assert!(plane.is_stale());
         plane.reloaded(&Verdict::Late { generation: 2 });

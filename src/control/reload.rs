@@ -82,6 +82,9 @@ pub struct Active {
     pub complaints: serde_json::Value,
     /// Warnings, for people.
     pub report: String,
+    /// Warnings, for the log.
+    #[serde(skip)]
+    pub log: String,
 }
 
 /// Nothing was changed.
@@ -93,6 +96,9 @@ pub struct Refused {
     pub complaints: serde_json::Value,
     /// Every complaint with its place in the text, for people.
     pub report: String,
+    /// The same, for the log.
+    #[serde(skip)]
+    pub log: String,
 }
 
 impl Reloader {
@@ -145,6 +151,7 @@ impl Reloader {
             took_ms: clock::now().since(begun).as_secs_f64() * 1000.0,
             complaints: as_data(&warnings),
             report: report(&name, &text, &warnings, Colour::Plain),
+            log: for_log(&name, &text, &warnings),
             config: name,
         }))
     }
@@ -298,6 +305,15 @@ pub fn report(name: &str, text: &str, complaints: &[Complaint], colour: Colour) 
     config::render(name, text, complaints, colour)
 }
 
+/// Complaints as the log tells them: drawn where people read it, a line for each elsewhere.
+#[must_use]
+pub fn for_log(name: &str, text: &str, complaints: &[Complaint]) -> String {
+    if crate::log::is_for_people() {
+        return report(name, text, complaints, Colour::Plain);
+    }
+    complaints.iter().map(|complaint| complaint.line(name) + "\n").collect()
+}
+
 /// A report is many lines, a log line is one.
 pub(super) fn log_report(level: log::Level, report: &str) {
     let lines = report.lines().filter(|line| !line.trim().is_empty());
@@ -311,7 +327,8 @@ fn as_data(complaints: &[Complaint]) -> serde_json::Value {
 impl Refused {
     fn because(why: String) -> Self {
         let report = format!("error: {why}\n");
-        Self { error: why, complaints: serde_json::Value::Array(Vec::new()), report }
+        let log = report.clone();
+        Self { error: why, complaints: serde_json::Value::Array(Vec::new()), report, log }
     }
 
     fn complaining(name: &str, text: &str, complaints: &[Complaint]) -> Self {
@@ -319,6 +336,7 @@ impl Refused {
             error: format!("{name} is refused"),
             complaints: as_data(complaints),
             report: report(name, text, complaints, Colour::Plain),
+            log: for_log(name, text, complaints),
         }
     }
 
@@ -350,11 +368,11 @@ impl Verdict {
     fn log(&self, serving: u64) {
         match self {
             Self::Active(active) => {
-                log_report(log::Level::Warn, &active.report);
+                log_report(log::Level::Warn, &active.log);
                 log::info!("{}", active.line());
             }
             Self::Refused(refused) => {
-                log_report(log::Level::Error, &refused.report);
+                log_report(log::Level::Error, &refused.log);
                 log::error!("reload refused, generation {serving} goes on: {}", refused.error);
             }
             Self::Late { generation } => log::error!("{}", late(*generation)),

@@ -58,7 +58,11 @@ fn a_refused_reload_keeps_serving_and_says_what_is_wrong() {
     let proxy = Proxy::start(&page(&origin, "/old"));
     proxy.write(&with(page(&origin, "/new"), "/http/circutBreaker", json!({})));
     proxy.signal(Signal::Hangup);
-    proxy.lines().await_line("circutBreaker");
+    proxy.lines().await_line("error[F001] ");
+    let text = proxy.lines().text();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("circutBreaker")).collect();
+    let [line] = told.as_slice() else { panic!("one record for one complaint: {text}") };
+    assert!(line.starts_with('{') && line.contains("did you mean `circuitBreaker`?"), "{line}");
     assert_eq!(proxy.get("/page").text(), "/old");
     proxy.write(&Value::String("{ this is no document".into()));
     let refused = proxy.post("/reload");
