@@ -10,6 +10,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 
+use super::lines::{Lines, floor};
 use super::mask;
 
 /// More complaints than this help nobody: the rest is counted only.
@@ -334,27 +335,6 @@ fn drawn_line<'t>(
     let start = (start - first).min(line.len());
     let end = floor(text, range.end).saturating_sub(first).clamp(start, line.len());
     Some((first, line, start..end))
-}
-
-/// Where each line starts.
-struct Lines(Vec<usize>);
-
-impl Lines {
-    fn of(text: &str) -> Self {
-        let ends = text.bytes().enumerate().filter(|&(_, b)| b == b'\n');
-        Self(std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect())
-    }
-
-    /// The number of the line that holds byte `at`, from 1, and where it starts.
-    fn at(&self, at: usize) -> (usize, usize) {
-        let line = self.0.partition_point(|&start| start <= at);
-        (line, line.checked_sub(1).and_then(|nth| self.0.get(nth)).copied().unwrap_or(0))
-    }
-}
-
-/// The character boundary at or before `at`.
-fn floor(text: &str, at: usize) -> usize {
-    text.floor_char_boundary(at)
 }
 
 /// Text of the document as it goes into a message: short, in backticks.

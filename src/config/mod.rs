@@ -13,6 +13,7 @@ pub mod document;
 mod form;
 mod forwarded;
 mod handler;
+mod lines;
 mod load;
 mod logging;
 mod mask;
