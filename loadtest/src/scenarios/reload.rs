@@ -220,11 +220,13 @@ fn in_time(
             p99s.push(total.latency(Kind::Good).map_or(0.0, |latency| quantile(latency, 0.99)));
         }
     }
-    let [without, with] = percentiles.map(|values| median(&values));
-    stage.tell("p99 without reloads", without, "ms");
-    stage.tell("p99 with one a second", with, "ms");
-    let ratio = with / without.max(1e-3);
-    stage.should("with them, as a multiple", ratio, "", Limit::AtMost(1.25));
+    let [without, with] = percentiles;
+    let noise = without.iter().copied().fold(0.0, f64::max);
+    stage.tell("p99 without reloads, in the middle of its rounds", median(&without), "ms");
+    stage.tell("p99 without reloads, in the worst of them", noise, "ms");
+    // Beyond what the machine does by itself it is the reloads'.
+    let with = median(&with);
+    stage.should("p99 with one a second, in the middle", with, "ms", Limit::AtMost(noise));
     Ok(())
 }
 
