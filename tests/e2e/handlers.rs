@@ -1,5 +1,6 @@
 //! Event handlers: webhooks and programs, as their receivers meet them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -248,11 +249,9 @@ fn a_program_is_told_the_event_on_its_input_and_in_its_environment() {
     wait::until("it counts", || called(&proxy, "script", "ok") > 0);
 }
 
-#[test]
-fn a_program_that_does_not_end_is_killed_with_all_it_has_started() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("children");
-    let script = "sleep 300 & echo $! >>$1; echo $$ >>$1; sleep 300";
+/// A proxy whose breaker has opened and runs `script` with the name of `file`, for three seconds at
+/// most; and the origin behind it.
+fn running(script: &str, file: &Path) -> (Proxy, Origin) {
     let command = json!(["/bin/sh", "-c", script, "sh", file.to_str().unwrap()]);
     let origin = Origin::start(|_, _| Reply::text(500, "no"));
     let handlers = json!({ "script": { "type": "exec", "command": command, "timeout": "3s" } });
@@ -261,6 +260,15 @@ fn a_program_that_does_not_end_is_killed_with_all_it_has_started() {
         with(document, "/http/routes/~1guarded/GET/circuitBreaker/resetTimeout", json!("1m"));
     let proxy = Proxy::start(&document);
     assert_eq!(proxy.get("/guarded").status, 500);
+    (proxy, origin)
+}
+
+#[test]
+fn a_program_that_does_not_end_is_killed_with_all_it_has_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("children");
+    let script = "sleep 300 & echo $! >>$1; echo $$ >>$1; sleep 300";
+    let (proxy, _origin) = running(script, &file);
     proxy.lines().await_line("handler script failed: it was killed after 3s");
     let children = std::fs::read_to_string(&file).unwrap();
     let children: Vec<u32> = children.lines().map(|line| line.parse().unwrap()).collect();
@@ -278,14 +286,7 @@ fn a_program_that_has_ended_keeps_its_number_until_what_it_left_behind_is_killed
     let file = directory.path().join("leader");
     // What is left behind is in a group of its own, and holds standard error for a while.
     let script = "setsid sleep 6 & echo $$ >$1.part; mv $1.part $1";
-    let command = json!(["/bin/sh", "-c", script, "sh", file.to_str().unwrap()]);
-    let origin = Origin::start(|_, _| Reply::text(500, "no"));
-    let handlers = json!({ "script": { "type": "exec", "command": command, "timeout": "3s" } });
-    let document = watched(&origin, handlers, &["script"]);
-    let document =
-        with(document, "/http/routes/~1guarded/GET/circuitBreaker/resetTimeout", json!("1m"));
-    let proxy = Proxy::start(&document);
-    assert_eq!(proxy.get("/guarded").status, 500);
+    let (proxy, _origin) = running(script, &file);
     wait::until("it has run", || file.exists());
     let leader: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
     wait::until("it has ended", || !lives(leader));

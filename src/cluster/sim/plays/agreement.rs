@@ -3,11 +3,11 @@
 //! Enters: a seed. Leaves: nothing, or a panic.
 
 use super::{
-    SICK, WELL, bad_net, calm, count, counted, disturb, heal, millis, plan, recovery, reset,
-    someone, two_ticks,
+    SICK, WELL, bad_net, calm, count, counted, disturb, eased, heal, millis, plan, reset, someone,
+    two_ticks,
 };
 use crate::breaker::circuit::State;
-use crate::breaker::policy::{Heal, Ramp, Share, Shares, Trip, Window};
+use crate::breaker::policy::{Heal, Share, Shares, Trip, Window};
 use crate::cluster::sim::dice::{Dice, Net};
 use crate::cluster::sim::instance::{Plan, breakers};
 use crate::cluster::sim::world::World;
@@ -19,11 +19,7 @@ pub(in super::super) fn storm(seed: u64) {
     let span = 1000 + dice.roll(2000);
     let mut policy = counted(&mut dice, most, span, 1);
     if let Heal::Probe(held) = &mut policy.heal {
-        *held = recovery(&mut dice);
-        if dice.chance(300) {
-            let ramp = Ramp { duration: millis(100 + dice.roll(900)), start: Share(300_000) };
-            held.ramp = Some(ramp);
-        }
+        *held = eased(&mut dice);
         if dice.chance(300) {
             policy.trip.run = Some(count(1 + dice.roll(5)));
         }

@@ -30,7 +30,7 @@ use super::instance::Plan;
 use super::world::{INTERVAL, World};
 use crate::breaker::circuit::State;
 use crate::breaker::outcome::Ending;
-use crate::breaker::policy::{Pace, Policy, Recovery, Window};
+use crate::breaker::policy::{Pace, Policy, Ramp, Recovery, Share, Window};
 
 const SICK: Ending = Ending::Answered(500);
 const WELL: Ending = Ending::Answered(200);
@@ -112,6 +112,15 @@ fn recovery(dice: &mut Dice) -> Recovery {
         max_wait: millis(2000),
         ramp: None,
     }
+}
+
+/// The same, now and then with a ramp behind it.
+fn eased(dice: &mut Dice) -> Recovery {
+    let plain = recovery(dice);
+    let ramp = dice
+        .chance(300)
+        .then(|| Ramp { duration: millis(100 + dice.roll(900)), start: Share(300_000) });
+    Recovery { ramp, ..plain }
 }
 
 /// Healthy requests everywhere, until all are closed and agree on it; it takes at most so long.

@@ -3,12 +3,11 @@
 //! Enters: a seed. Leaves: nothing, or a panic.
 
 use super::{
-    SICK, WELL, bad_net, calm, count, counted, disturb, heal, millis, plan, recovery, someone,
-    two_ticks,
+    SICK, WELL, bad_net, calm, count, counted, disturb, eased, heal, plan, someone, two_ticks,
 };
 use crate::breaker::Breaker;
 use crate::breaker::circuit::{Forced, State};
-use crate::breaker::policy::{Heal, Policy, Ramp, Share};
+use crate::breaker::policy::{Heal, Policy};
 use crate::cluster::OnLoss;
 use crate::cluster::sim::dice::{Dice, Net};
 use crate::cluster::sim::instance::{Plan, breakers};
@@ -21,11 +20,7 @@ fn policy(dice: &mut Dice, most: u64) -> Policy {
     let span = 1000 + dice.roll(2000);
     let mut policy = counted(dice, most, span, 1);
     if let Heal::Probe(held) = &mut policy.heal {
-        *held = recovery(dice);
-        if dice.chance(300) {
-            let ramp = Ramp { duration: millis(100 + dice.roll(900)), start: Share(300_000) };
-            held.ramp = Some(ramp);
-        }
+        *held = eased(dice);
     }
     if dice.chance(300) {
         policy.trip.run = Some(count(1 + dice.roll(5)));
