@@ -1,4 +1,8 @@
 //! Clients that send half a head and stop, beside clients that do not.
+//!
+//! The p99 of the healthy is compared tenth of a second by tenth: what the machine takes away for
+//! milliseconds at a time falls into a few of them and would make up the p99 of the whole, while the
+//! crowd, which comes and is cut all the time, is in every one.
 
 use std::time::Duration;
 
@@ -10,7 +14,7 @@ use crate::load::{Load, Pace};
 use crate::origin::Spec;
 use crate::report::Limit;
 use crate::stage::{Scenario, Stage, count, median, quantile};
-use crate::tally::Kind;
+use crate::tally::{Kind, Tally};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "slow-clients",
@@ -21,6 +25,19 @@ pub(super) const SCENARIO: Scenario = Scenario {
 /// Half a head.
 const HALF: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
 
+/// What the healthy clients of one load saw.
+struct Healthy {
+    /// The p99 of every tenth of a second, in milliseconds.
+    tenths: Vec<f64>,
+    whole: Tally,
+}
+
+impl Healthy {
+    fn new() -> Self {
+        Self { tenths: Vec::new(), whole: Tally::new() }
+    }
+}
+
 fn play(stage: &mut Stage) -> Result<(), String> {
     let origin = stage.origin(Spec::named("origin"))?;
     let mut config = config::all_to(&origin);
@@ -29,37 +46,66 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let spread = header * 9 / 10;
     config["http"]["timeouts"] = json!({ "header": format!("{}ms", header.as_millis()) });
     let proxy = stage.proxy(&config)?;
-    let (rate, span) = (stage.rate(5000.0, 300.0), stage.seconds(2.0, 0.7));
-    let load = stage.load(&proxy, "/", Pace::Open(rate), span);
-    let load = Load { warm_up: Duration::from_millis(100), ..load };
+    let planned = Pace::Open(stage.rate(5000.0, 300.0));
+    let mut loads = [
+        ("on plan", planned, stage.seconds(8.0, 0.7)),
+        ("flat out", Pace::Closed, stage.seconds(4.0, 0.3)),
+    ]
+    .map(|(name, pace, span)| {
+        let load = stage.load(&proxy, "/", pace, span);
+        let load = Load { warm_up: Duration::from_millis(100), ..load };
+        (name, load, Healthy::new(), Healthy::new())
+    });
     let (wanted, cores) = (stage.count(2000, 200), stage.load_cores());
-    let (mut not_good, mut closed, mut cut) = (0, 0, 0);
-    let mut percentiles = [Vec::new(), Vec::new()];
-    // In turns, so that both meet the same moods of the machine, and many of them: one in a hundred
-    // of so prompt answers waits for the machine, not for the proxy.
-    for round in 1..=stage.pick(11, 1) {
+    let mut cut = 0;
+    // In turns, so that both meet the same moods of the machine.
+    for round in 1..=stage.pick(8, 1) {
         for with in [false, true] {
             let crowd = with
                 .then(|| Crowd::gather(proxy.address(), wanted, HALF, Until::Sent, spread, &cores))
                 .transpose()?;
-            let name = format!("{round}, {}", if with { "with them" } else { "without" });
-            let total = stage.run(&name, &proxy, &load, |_| {})?.outcome.total;
-            not_good += total.total() - total.count(Kind::Good);
-            closed += total.ended;
+            for (name, load, without, beside) in &mut loads {
+                let crowded = if with { "with them" } else { "without" };
+                let name = format!("{round}, {name}, {crowded}");
+                let outcome = stage.run(&name, &proxy, load, |_| {})?.outcome;
+                let seen = if with { beside } else { without };
+                seen.tenths.extend(outcome.series.iter().map(|tenth| tenth.p99_ms));
+                seen.whole.add(&outcome.total);
+            }
             cut += crowd.map_or(0, |crowd| crowd.ended());
-            let p99 = total.latency(Kind::Good).map_or(0.0, |latency| quantile(latency, 0.99));
-            let [without, beside] = &mut percentiles;
-            if with { beside } else { without }.push(p99);
         }
     }
-    let [without, beside] = percentiles.map(|values| median(&values));
-    stage.must("healthy requests without a good answer", count(not_good), "", Limit::AtMost(0.0));
-    stage.must("healthy connections ended", count(closed), "", Limit::AtMost(0.0));
     stage.must("half-sent heads cut at their deadline", count(cut), "", Limit::AtLeast(1.0));
-    stage.tell("p99 of the healthy without them", without, "ms");
-    stage.tell("p99 of the healthy with them", beside, "ms");
-    let ratio = beside / without.max(1e-3);
-    stage.should("with them, as a multiple", ratio, "", Limit::AtMost(1.1));
-    stage.note("medians of all rounds");
+    for (name, _, without, beside) in &loads {
+        judge(stage, name, without, beside);
+    }
+    stage.note("p99 by tenths: the median of all tenths of a second");
     Ok(())
+}
+
+fn judge(stage: &mut Stage, load: &str, without: &Healthy, beside: &Healthy) {
+    let sides = [without, beside];
+    let not_good = sides.map(|side| side.whole.total() - side.whole.count(Kind::Good));
+    let ended = sides.map(|side| side.whole.ended);
+    let none = Limit::AtMost(0.0);
+    stage.must(
+        &format!("{load}: without a good answer"),
+        count(not_good.iter().sum::<u64>()),
+        "",
+        none,
+    );
+    stage.must(
+        &format!("{load}: healthy connections ended"),
+        count(ended.iter().sum::<u64>()),
+        "",
+        none,
+    );
+    for (side, name) in sides.into_iter().zip(["without them", "with them"]) {
+        let p99 = side.whole.latency(Kind::Good).map_or(0.0, |latency| quantile(latency, 0.99));
+        stage.tell(&format!("{load}: p99 of all, {name}"), p99, "ms");
+        stage.tell(&format!("{load}: p99 by tenths, {name}"), median(&side.tenths), "ms");
+    }
+    let [without, beside] = sides.map(|side| median(&side.tenths));
+    let name = format!("{load}: p99 by tenths with them, as a multiple");
+    stage.should(&name, beside / without.max(1e-3), "", Limit::AtMost(1.1));
 }
