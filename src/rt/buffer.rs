@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 #![expect(unsafe_code, reason = "monoio reads and writes through pointers given by `IoBuf`")]
 
+use super::cache;
 use super::memory::Block;
 pub use super::memory::{Trimmed, trim, trim_heap};
 
@@ -106,6 +107,12 @@ impl Buf {
     #[must_use]
     pub fn filled(&self) -> &[u8] {
         self.memory.bytes().get(self.from()..self.to()).unwrap_or_default()
+    }
+
+    /// Asks for the first bytes, which are about to be read.
+    #[inline]
+    pub(super) fn fetch(&self) {
+        cache::fetch(self.filled().as_ptr(), cache::FRONT.min(self.len()));
     }
 
     /// Bytes filled.

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use super::cache;
 use super::quiet::Quiet;
 pub use super::socket::Cut;
 pub use super::wheel::Why;
@@ -202,6 +203,14 @@ impl Deadline {
     #[inline]
     pub fn disarm(&self) {
         self.set(NEVER, Why::Client, Cut::Both, Doubt::None);
+    }
+
+    /// Asks for its place, which is about to be set.
+    #[inline]
+    pub(super) fn fetch(&self) {
+        if let Some(slot) = self.wheel.inner.borrow().slots.get(self.slot.get() as usize) {
+            cache::fetch(std::ptr::from_ref(slot), size_of_val(slot));
+        }
     }
 
     pub(super) fn quiet(&self) -> &Quiet {

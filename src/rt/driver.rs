@@ -18,6 +18,8 @@ use io_uring::{IoUring, opcode};
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 
+use super::cache::Fetched;
+
 /// A way to run a core, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
@@ -215,7 +217,7 @@ fn pause() {
 
 /// Runs `task` beside everything else on this core.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
-    monoio::spawn(task);
+    monoio::spawn(Fetched(task));
 }
 
 /// Runs a chore of the core for as long as the core lives: one that panics is begun anew, where the

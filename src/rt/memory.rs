@@ -13,6 +13,8 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::cell::RefCell;
 use std::ptr::NonNull;
 
+use super::cache;
+
 /// Bytes of a page, and of the smallest block.
 pub(super) const PAGE: usize = 4096;
 
@@ -113,6 +115,8 @@ impl Drop for Block {
 impl Block {
     fn give_back(&self) {
         let (start, len) = (self.start, self.len());
+        // It is the next one to be taken.
+        cache::fetch(start.as_ptr(), cache::FRONT);
         // A thread that is ending has no list any more: what it held stays mapped, as its list.
         let _ = FREE.try_with(|free| match free.borrow_mut().get_mut(self.shelf as usize) {
             Some(shelf) => shelf.blocks.push(start),

@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 pub mod buffer;
+mod cache;
 pub mod child;
 pub mod deadline;
 pub mod driver;

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
+use super::cache;
 use super::memory::{Block, PAGE};
 
 /// A future that lies in a block of its own.
@@ -41,6 +42,7 @@ impl<F: Future> Future for Nest<F> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        cache::fetch(self.future.as_ptr(), size_of::<F>());
         // SAFETY: the future stays in its block until it is dropped there, so it is pinned.
         unsafe { Pin::new_unchecked(self.future.as_mut()) }.poll(cx)
     }

@@ -257,14 +257,14 @@ impl Drop for Stream {
     }
 }
 
-/// An operation of the kernel, counted until it is back. By hand: as an async function it would
+/// A read by the kernel, counted until it is back. By hand: as an async function it would
 /// hold its buffer twice, and every connection of a client holds one of these.
 struct Flight<'a, R> {
     doing: R,
     stream: &'a Stream,
 }
 
-impl<R: Future> Future for Flight<'_, R> {
+impl<R: Future<Output = (io::Result<usize>, Buf)>> Future for Flight<'_, R> {
     type Output = R::Output;
 
     #[inline]
@@ -274,6 +274,8 @@ impl<R: Future> Future for Flight<'_, R> {
         // SAFETY: as above.
         let back = ready!(unsafe { Pin::new_unchecked(&mut this.doing) }.poll(cx));
         this.stream.in_flight.set(this.stream.in_flight.get() - 1);
+        back.1.fetch();
+        this.stream.deadline.fetch();
         Poll::Ready(back)
     }
 }

@@ -1,8 +1,8 @@
 //! Clients that send half a head and stop, beside clients that do not.
 //!
 //! The p99 of the healthy is compared tenth of a second by tenth: what the machine takes away for
-//! milliseconds at a time falls into a few of them and would make up the p99 of the whole, while the
-//! crowd, which comes and is cut all the time, is in every one.
+//! milliseconds at a time falls into a few of them and would make up the p99 of the whole, while
+//! the crowd, which comes and is cut all the time, is in every one.
 
 use std::time::Duration;
 
