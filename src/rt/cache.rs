@@ -15,18 +15,26 @@ use std::task::{Context, Poll};
 /// Bytes of a line.
 const LINE: usize = 64;
 
-/// How much is asked for of what is read or written from its beginning, but not to its end: a head
-/// as most are.
+/// How much is asked for of what is used from its beginning: most heads are not longer.
 pub(super) const FRONT: usize = 4 * LINE;
 
-/// Asks for `len` bytes at `start`, which may lie anywhere. Nothing on processors of other kinds.
+/// Asks for `len` bytes at `start`, which may lie anywhere. On x86-64 alone: elsewhere nothing.
 #[inline(always)]
 pub(super) fn fetch<T>(start: *const T, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    for at in (0..len).step_by(LINE) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint, which reads nothing and never faults, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(at)) };
+        let ask = |at| unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(at));
+        };
+        for at in (0..len).step_by(LINE) {
+            ask(at);
+        }
+        // What does not begin at the border of a line ends in one more.
+        if let Some(last) = len.checked_sub(1) {
+            ask(last);
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (start, len);
@@ -40,10 +48,12 @@ impl<F: Future> Future for Fetched<F> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // SAFETY: the field is pinned as what holds it is, and never moved out.
-        let future = unsafe { self.map_unchecked_mut(|this| &mut this.0) };
-        fetch(std::ptr::from_ref(&*future), size_of::<F>());
-        future.poll(cx)
+        // SAFETY: nothing is moved out; the field is pinned as what holds it is. Its address is
+        // taken without a shared reference, which would cover what the future borrows of itself.
+        let this = unsafe { self.get_unchecked_mut() };
+        fetch(std::ptr::from_mut(&mut this.0), size_of::<F>());
+        // SAFETY: as above.
+        unsafe { Pin::new_unchecked(&mut this.0) }.poll(cx)
     }
 }
 

@@ -205,10 +205,11 @@ impl Deadline {
         self.set(NEVER, Why::Client, Cut::Both, Doubt::None);
     }
 
-    /// Asks for its place, which is about to be set.
+    /// Has its slot brought nearer: it is about to be set.
     #[inline]
     pub(super) fn fetch(&self) {
-        if let Some(slot) = self.wheel.inner.borrow().slots.get(self.slot.get() as usize) {
+        let Ok(inner) = self.wheel.inner.try_borrow() else { return };
+        if let Some(slot) = inner.slots.get(self.slot.get() as usize) {
             cache::fetch(std::ptr::from_ref(slot), size_of_val(slot));
         }
     }

@@ -115,11 +115,13 @@ impl Drop for Block {
 impl Block {
     fn give_back(&self) {
         let (start, len) = (self.start, self.len());
-        // It is the next one to be taken.
-        cache::fetch(start.as_ptr(), cache::FRONT);
         // A thread that is ending has no list any more: what it held stays mapped, as its list.
         let _ = FREE.try_with(|free| match free.borrow_mut().get_mut(self.shelf as usize) {
-            Some(shelf) => shelf.blocks.push(start),
+            Some(shelf) => {
+                // It is the next one to be taken.
+                cache::fetch(start.as_ptr(), cache::FRONT);
+                shelf.blocks.push(start);
+            }
             // SAFETY: mapped by `alone` with this length, and no longer anyone's.
             None => drop(unsafe { libc::munmap(start.as_ptr().cast(), len) }),
         });

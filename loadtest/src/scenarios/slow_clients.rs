@@ -2,7 +2,9 @@
 //!
 //! The p99 of the healthy is compared tenth of a second by tenth: what the machine takes away for
 //! milliseconds at a time falls into a few of them and would make up the p99 of the whole, while
-//! the crowd, which comes and is cut all the time, is in every one.
+//! the crowd comes and is cut in nearly every one. What happens in fewer than half of them, as the
+//! proxy's round of once a second, only the p99 of the whole shows: that is judged too, more
+//! coarsely.
 
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use super::config;
 use crate::crowd::{Crowd, Until};
 use crate::load::{Load, Pace};
 use crate::origin::Spec;
+use crate::point::Point;
 use crate::report::Limit;
 use crate::stage::{Scenario, Stage, count, median, quantile};
 use crate::tally::{Kind, Tally};
@@ -24,6 +27,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 /// Half a head.
 const HALF: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
+
+/// What a tenth of a second without any answer counts as.
+const TENTH_MS: f64 = 100.0;
 
 /// What the healthy clients of one load saw.
 struct Healthy {
@@ -57,7 +63,7 @@ fn play(stage: &mut Stage) -> Result<(), String> {
         (name, load, Healthy::new(), Healthy::new())
     });
     let (wanted, cores) = (stage.count(2000, 200), stage.load_cores());
-    let mut cut = 0;
+    let (mut cut, mut standing) = (0, wanted as u64);
     // In turns, so that both meet the same moods of the machine.
     for round in 1..=stage.pick(8, 1) {
         for with in [false, true] {
@@ -69,13 +75,18 @@ fn play(stage: &mut Stage) -> Result<(), String> {
                 let name = format!("{round}, {name}, {crowded}");
                 let outcome = stage.run(&name, &proxy, load, |_| {})?.outcome;
                 let seen = if with { beside } else { without };
-                seen.tenths.extend(outcome.series.iter().map(|tenth| tenth.p99_ms));
+                // One without an answer is no fast one.
+                let p99 = |it: &Point| if it.rate() > 0.0 { it.p99_ms } else { TENTH_MS };
+                seen.tenths.extend(outcome.series.iter().map(p99));
                 seen.whole.add(&outcome.total);
+                standing = crowd.as_ref().map_or(standing, |it| it.standing().min(standing));
             }
             cut += crowd.map_or(0, |crowd| crowd.ended());
         }
     }
     stage.must("half-sent heads cut at their deadline", count(cut), "", Limit::AtLeast(1.0));
+    let least = Limit::AtLeast(count(wanted) * stage.pick(0.9, 0.5));
+    stage.must("half-sent heads standing behind each load, at least", count(standing), "", least);
     for (name, _, without, beside) in &loads {
         judge(stage, name, without, beside);
     }
@@ -88,24 +99,17 @@ fn judge(stage: &mut Stage, load: &str, without: &Healthy, beside: &Healthy) {
     let not_good = sides.map(|side| side.whole.total() - side.whole.count(Kind::Good));
     let ended = sides.map(|side| side.whole.ended);
     let none = Limit::AtMost(0.0);
-    stage.must(
-        &format!("{load}: without a good answer"),
-        count(not_good.iter().sum::<u64>()),
-        "",
-        none,
-    );
-    stage.must(
-        &format!("{load}: healthy connections ended"),
-        count(ended.iter().sum::<u64>()),
-        "",
-        none,
-    );
-    for (side, name) in sides.into_iter().zip(["without them", "with them"]) {
-        let p99 = side.whole.latency(Kind::Good).map_or(0.0, |latency| quantile(latency, 0.99));
-        stage.tell(&format!("{load}: p99 of all, {name}"), p99, "ms");
-        stage.tell(&format!("{load}: p99 by tenths, {name}"), median(&side.tenths), "ms");
+    for (what, [without, beside]) in
+        [("without a good answer", not_good), ("healthy connections ended", ended)]
+    {
+        stage.must(&format!("{load}: {what}"), count(without + beside), "", none);
     }
-    let [without, beside] = sides.map(|side| median(&side.tenths));
-    let name = format!("{load}: p99 by tenths with them, as a multiple");
-    stage.should(&name, beside / without.max(1e-3), "", Limit::AtMost(1.1));
+    let all = sides.map(|side| side.whole.latency(Kind::Good).map_or(0.0, |it| quantile(it, 0.99)));
+    let tenths = sides.map(|side| median(&side.tenths));
+    for (what, [without, beside], most) in [("of all", all, 2.0), ("by tenths", tenths, 1.1)] {
+        stage.tell(&format!("{load}: p99 {what}, without them"), without, "ms");
+        stage.tell(&format!("{load}: p99 {what}, with them"), beside, "ms");
+        let name = format!("{load}: p99 {what}, with them, as a multiple");
+        stage.should(&name, beside / without.max(1e-3), "", Limit::AtMost(most));
+    }
 }
