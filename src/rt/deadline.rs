@@ -21,6 +21,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::cache;
+pub use super::quiet::AGES as QUIET_TICKS;
 use super::quiet::Quiet;
 pub use super::socket::Cut;
 pub use super::wheel::Why;
@@ -81,9 +82,15 @@ impl Wheel {
     }
 
     /// Calls off the reads that may be ([`super::stream::Stream::read_unless_quiet`]) and have
-    /// waited since before the last call; returns how many those were.
+    /// waited for [`QUIET_TICKS`] calls of this; returns how many those were.
     pub fn call_off_quiet(&self) -> u32 {
         self.quiet.tick()
+    }
+
+    /// Whether any read waits that may be called off.
+    #[must_use]
+    pub fn awaits_quiet(&self) -> bool {
+        self.quiet.is_awaited()
     }
 
     /// Cuts the socket that has been at rest for longest (armed with [`Why::Idle`]), to make room;

@@ -1,9 +1,10 @@
 //! Reads that are called off when nothing comes for a while.
 //!
-//! Enters: reads, as they begin. Leaves: those that were still waiting at the second tick after
-//! that, called off with their buffers and nothing lost: what has arrived is delivered, what has
-//! not is still to come. Owns two generations of reads; all of one are called off together, so that
-//! a connection owns nothing for it and a busy one is not touched.
+//! Enters: reads, as they begin. Leaves: those that have waited for [`AGES`] ticks, called off with
+//! their buffers and nothing lost: what has arrived is delivered, what has not is still to come.
+//! Owns the reads by generations, one per tick, so that a connection owns nothing for it and a busy
+//! one is not touched, and that so many ticks share what is to be called off: each read is an
+//! operation to cancel and a connection to turn, for which all others wait.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -11,9 +12,12 @@ use std::cell::{Cell, RefCell};
 
 use monoio::io::{CancelHandle, Canceller};
 
+/// Ticks that a read waits for, the one that it begins in included.
+pub const AGES: u32 = 16;
+
 /// A generation that was larger than this does not keep its list for the next one: a list of that
 /// size is a burst's.
-const KEPT: u32 = 1024;
+const KEPT: u32 = 64;
 
 /// Reads that may wait with their buffers at one time, whatever comes: a bound on the memory that
 /// busy connections keep when they fall silent.
@@ -22,10 +26,12 @@ const BUSY_MAX: u32 = 512;
 /// The reads of one core that may be called off.
 #[derive(Default)]
 pub(super) struct Quiet {
-    /// By the parity of their number.
-    generations: [Generation; 2],
+    /// By their number, in a circle.
+    generations: [Generation; AGES as usize],
     /// The number of the one that reads begin in.
     young: Cell<u32>,
+    /// Reads in any generation.
+    waiting: Cell<u32>,
     /// Reads of busy connections, which are not called off.
     busy: Cell<u32>,
 }
@@ -51,6 +57,7 @@ impl Quiet {
         let number = self.young.get();
         let generation = self.at(number);
         generation.waiting.set(generation.waiting.get() + 1);
+        self.waiting.set(self.waiting.get() + 1);
         (Waiting { quiet: self, number }, generation.canceller.borrow().handle())
     }
 
@@ -63,12 +70,18 @@ impl Quiet {
         })
     }
 
-    /// Calls off what began before the last tick; returns how many those were.
+    /// Whether there is a read to call off some day.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
+    /// Calls off the oldest generation; returns how many those were.
     pub(super) fn tick(&self) -> u32 {
         let next = self.young.get().wrapping_add(1);
         let old = self.at(next);
         let waiting = old.waiting.replace(0);
         if waiting > 0 {
+            self.waiting.set(self.waiting.get().saturating_sub(waiting));
             let emptied = old.canceller.take().cancel();
             if waiting <= KEPT {
                 old.canceller.replace(emptied);
@@ -78,9 +91,9 @@ impl Quiet {
         waiting
     }
 
-    const fn at(&self, number: u32) -> &Generation {
-        let [even, odd] = &self.generations;
-        if number.is_multiple_of(2) { even } else { odd }
+    fn at(&self, number: u32) -> &Generation {
+        let [first, ..] = &self.generations;
+        self.generations.get((number % AGES) as usize).unwrap_or(first)
     }
 }
 
@@ -93,9 +106,10 @@ impl Drop for Busy<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         // One that was called off was counted out with its generation.
-        if self.quiet.young.get().wrapping_sub(self.number) < 2 {
-            let waiting = &self.quiet.at(self.number).waiting;
-            waiting.set(waiting.get().saturating_sub(1));
+        if self.quiet.young.get().wrapping_sub(self.number) < AGES {
+            for count in [&self.quiet.at(self.number).waiting, &self.quiet.waiting] {
+                count.set(count.get().saturating_sub(1));
+            }
         }
     }
 }
@@ -112,5 +126,28 @@ mod tests {
         assert!(quiet.busy().is_none());
         places.pop();
         assert!(quiet.busy().is_some());
+    }
+    #[test]
+    fn a_read_is_called_off_with_those_of_its_tick_when_it_has_waited_for_all_ages() {
+        let quiet = Quiet::default();
+        for _ in 0..3 {
+            let mut waiting = Vec::new();
+            for nth in 1..=AGES {
+                waiting.extend((0..nth).map(|_| quiet.begin().0));
+                drop(quiet.begin()); // who has heard something is not called off
+                assert_eq!(quiet.tick(), u32::from(nth == AGES));
+            }
+            for nth in 2..=AGES {
+                assert!(quiet.is_awaited());
+                assert_eq!(quiet.tick(), nth);
+            }
+            assert!(!quiet.is_awaited());
+            let young = quiet.begin();
+            // Those that end after they were called off are no longer counted.
+            drop(waiting);
+            assert!(quiet.is_awaited());
+            drop(young);
+            assert!(!quiet.is_awaited());
+        }
     }
 }

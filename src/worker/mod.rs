@@ -22,7 +22,7 @@ use crate::config::Driver;
 use crate::downstream;
 use crate::exchange::means::{Means, Parts};
 use crate::rt::buffer::{self, Trimmed};
-use crate::rt::deadline::Wheel;
+use crate::rt::deadline::{QUIET_TICKS, Wheel};
 use crate::rt::driver::{self, Choice, Loop, Refused, Tier};
 use crate::rt::listen::{self, Listener};
 use crate::rt::mailbox::{self, Mailbox, Post};
@@ -371,9 +371,15 @@ fn hear(word: Word, means: &Rc<Means>, listeners: &RefCell<BTreeMap<SocketAddr, 
 async fn sweep(means: Rc<Means>) {
     let mut burst = false;
     loop {
-        driver::sleep(SWEEP).await;
+        let mut called_off = 0;
+        // A core that nobody has just talked to is woken once a second and no more.
+        let ticks = if means.wheel.awaits_quiet() { QUIET_TICKS } else { 1 };
+        for _ in 0..ticks {
+            driver::sleep(SWEEP / ticks).await;
+            called_off += means.wheel.call_off_quiet();
+        }
         means.sweep(clock::now());
-        if std::mem::replace(&mut burst, means.wheel.call_off_quiet() > BURST) {
+        if std::mem::replace(&mut burst, called_off > BURST) {
             // Those of the last sweep are at rest by now. Without a thread it is left undone.
             let _ = thread::Builder::new().name("trim".to_owned()).spawn(buffer::trim_heap);
         }
