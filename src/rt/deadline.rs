@@ -21,8 +21,8 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::cache;
-pub use super::quiet::AGES as QUIET_TICKS;
 use super::quiet::Quiet;
+pub use super::quiet::TURNS;
 pub use super::socket::Cut;
 pub use super::wheel::Why;
 use super::wheel::{Buckets, Doubt, NEVER, NONE, nearer};
@@ -81,10 +81,10 @@ impl Wheel {
         self.wake_for(tick);
     }
 
-    /// Calls off the reads that may be ([`super::stream::Stream::read_unless_quiet`]) and have
-    /// waited for [`QUIET_TICKS`] calls of this; returns how many those were.
+    /// Calls off a part of the reads that may be ([`super::stream::Stream::read_unless_quiet`]) and
+    /// have waited for more than [`TURNS`] calls of this, all of them in as many; returns how many.
     pub fn call_off_quiet(&self) -> u32 {
-        self.quiet.tick()
+        self.quiet.turn()
     }
 
     /// Whether any read waits that may be called off.

@@ -22,7 +22,7 @@ use crate::config::Driver;
 use crate::downstream;
 use crate::exchange::means::{Means, Parts};
 use crate::rt::buffer::{self, Trimmed};
-use crate::rt::deadline::{QUIET_TICKS, Wheel};
+use crate::rt::deadline::{TURNS, Wheel};
 use crate::rt::driver::{self, Choice, Loop, Refused, Tier};
 use crate::rt::listen::{self, Listener};
 use crate::rt::mailbox::{self, Mailbox, Post};
@@ -372,10 +372,15 @@ async fn sweep(means: Rc<Means>) {
     let mut burst = false;
     loop {
         let mut called_off = 0;
-        // A core that nobody has just talked to is woken once a second and no more.
-        let ticks = if means.wheel.awaits_quiet() { QUIET_TICKS } else { 1 };
-        for _ in 0..ticks {
-            driver::sleep(SWEEP / ticks).await;
+        // A core on which no read waits that may be called off is woken once a second.
+        let awake = means.wheel.awaits_quiet();
+        if !awake {
+            driver::sleep(SWEEP).await;
+        }
+        for _ in 0..TURNS {
+            if awake {
+                driver::sleep(SWEEP / TURNS).await;
+            }
             called_off += means.wheel.call_off_quiet();
         }
         means.sweep(clock::now());
