@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use super::cache;
 use super::quiet::Quiet;
-pub use super::quiet::TURNS;
 pub use super::socket::Cut;
 pub use super::wheel::Why;
 use super::wheel::{Buckets, Doubt, NEVER, NONE, nearer};
@@ -81,16 +80,10 @@ impl Wheel {
         self.wake_for(tick);
     }
 
-    /// Calls off a part of the reads that may be ([`super::stream::Stream::read_unless_quiet`]) and
-    /// have waited for more than [`TURNS`] calls of this, all of them in as many; returns how many.
+    /// Calls off the reads that may be ([`super::stream::Stream::read_unless_quiet`]) and have
+    /// waited since before the last call; returns how many those were.
     pub fn call_off_quiet(&self) -> u32 {
-        self.quiet.turn()
-    }
-
-    /// Whether any read waits that may be called off.
-    #[must_use]
-    pub fn awaits_quiet(&self) -> bool {
-        self.quiet.is_awaited()
+        self.quiet.tick()
     }
 
     /// Cuts the socket that has been at rest for longest (armed with [`Why::Idle`]), to make room;

@@ -53,7 +53,7 @@ pub enum Peek {
 pub enum Heard {
     /// Bytes.
     Bytes,
-    /// Nothing for a second or two. Nothing is lost: what comes now is still to be read.
+    /// Nothing for one to two seconds. Nothing is lost: what comes now is still to be read.
     Quiet,
     /// The end, or a cut.
     End,

@@ -22,7 +22,7 @@ use crate::config::Driver;
 use crate::downstream;
 use crate::exchange::means::{Means, Parts};
 use crate::rt::buffer::{self, Trimmed};
-use crate::rt::deadline::{TURNS, Wheel};
+use crate::rt::deadline::Wheel;
 use crate::rt::driver::{self, Choice, Loop, Refused, Tier};
 use crate::rt::listen::{self, Listener};
 use crate::rt::mailbox::{self, Mailbox, Post};
@@ -371,20 +371,9 @@ fn hear(word: Word, means: &Rc<Means>, listeners: &RefCell<BTreeMap<SocketAddr, 
 async fn sweep(means: Rc<Means>) {
     let mut burst = false;
     loop {
-        let mut called_off = 0;
-        // A core on which no read waits that may be called off is woken once a second.
-        let awake = means.wheel.awaits_quiet();
-        if !awake {
-            driver::sleep(SWEEP).await;
-        }
-        for _ in 0..TURNS {
-            if awake {
-                driver::sleep(SWEEP / TURNS).await;
-            }
-            called_off += means.wheel.call_off_quiet();
-        }
+        driver::sleep(SWEEP).await;
         means.sweep(clock::now());
-        if std::mem::replace(&mut burst, called_off > BURST) {
+        if std::mem::replace(&mut burst, means.wheel.call_off_quiet() > BURST) {
             // Those of the last sweep are at rest by now. Without a thread it is left undone.
             let _ = thread::Builder::new().name("trim".to_owned()).spawn(buffer::trim_heap);
         }
