@@ -1,9 +1,11 @@
 //! Connections that are held: idle after an answer, or with half a head sent.
 //!
-//! Enters: how many, and what each sends once. Leaves: how many stand, and how many the proxy has
-//! ended. Owns a thread with a ring; dropping the crowd closes them all.
+//! Enters: how many, what each sends, and how fast. Leaves: how many stand, and how many the proxy
+//! has ended. Owns a thread with a ring; dropping the crowd closes them all.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -12,7 +14,7 @@ use std::{io, mem};
 
 use crate::clock::{self, MILLI, Nanos};
 use crate::cores;
-use crate::ring::{Event, Ring};
+use crate::ring::{Event, Id, Ring};
 
 /// How long all of them may take to stand.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +34,18 @@ pub(crate) enum Until {
     Answered,
 }
 
+/// How those of a crowd come, and what each of them says.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner {
+    /// All of them come evenly within this; one that is ended is opened again, no faster.
+    pub(crate) spread: Duration,
+    /// What is sent first.
+    pub(crate) bytes: Vec<u8>,
+    /// How often one byte more is sent, if at all.
+    pub(crate) trickle: Option<Duration>,
+    pub(crate) until: Until,
+}
+
 /// Connections that are held.
 #[derive(Debug)]
 pub(crate) struct Crowd {
@@ -47,22 +61,19 @@ struct Shared {
 }
 
 impl Crowd {
-    /// Opens `count` connections to `address`, evenly within `spread`, each of which sends `bytes`
-    /// and then nothing. One that is ended is opened again, no faster than that.
+    /// Opens `count` connections to `address`, in their `manner`.
     pub(crate) fn gather(
         address: SocketAddr,
         count: usize,
-        bytes: &[u8],
-        until: Until,
-        spread: Duration,
+        manner: Manner,
         cores: &[usize],
     ) -> Result<Self, String> {
         let shared = Arc::new(Shared::default());
         let (ready, gathered) = mpsc::channel();
-        let (theirs, bytes, cores) = (Arc::clone(&shared), bytes.to_vec(), cores.to_vec());
+        let (theirs, cores) = (Arc::clone(&shared), cores.to_vec());
         let thread = std::thread::spawn(move || {
             cores::pin_in_turn(&cores, 0);
-            hold(address, count, &bytes, (until, spread), &theirs, &ready)
+            hold(address, count, &manner, &theirs, &ready)
         });
         let crowd = Self { shared, thread: Some(thread) };
         match gathered.recv_timeout(PATIENCE) {
@@ -94,12 +105,16 @@ impl Drop for Crowd {
 fn hold(
     address: SocketAddr,
     count: usize,
-    bytes: &[u8],
-    (until, spread): (Until, Duration),
+    manner: &Manner,
     shared: &Shared,
     ready: &mpsc::Sender<()>,
 ) -> io::Result<()> {
     let mut ring = Ring::new()?;
+    let &Manner { spread, ref bytes, trickle, until } = manner;
+    let trickle = trickle.map(clock::nanos);
+    // When whose next byte is due: in that order, as all wait for as long.
+    let mut due: VecDeque<(Nanos, Id)> = VecDeque::new();
+    let more: Rc<[u8]> = Rc::from(&b"x"[..]);
     // By slot: whether it stands.
     let mut stands: Vec<bool> = Vec::new();
     let (mut open, mut opening, mut standing, mut resting) = (0, 0, 0, Nanos::MIN);
@@ -113,14 +128,20 @@ fn hold(
             (open, opening) = (open + 1, opening + 1);
             resting = resting.max(clock::now().saturating_sub(NAP)) + gap;
         }
+        while let Some((_, id)) = due.pop_front_if(|(when, _)| *when <= clock::now()) {
+            ring.send(id, Rc::clone(&more))?; // nothing, once it has ended
+        }
         ring.wait(nap)?;
         while let Some(event) = ring.next()? {
             let (id, has_come) = match event {
                 Event::Connected(id) => {
-                    ring.send(id, bytes.into())?;
+                    ring.send(id, bytes.as_slice().into())?;
                     continue;
                 }
-                Event::Sent(id) => (id, until == Until::Sent),
+                Event::Sent(id) => {
+                    due.extend(trickle.map(|trickle| (clock::now() + trickle, id)));
+                    (id, until == Until::Sent)
+                }
                 Event::Received(id, lent) => {
                     ring.take(lent, |_| ());
                     (id, until == Until::Answered)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::config;
 use crate::clock;
-use crate::crowd::{Crowd, Until};
+use crate::crowd::{Crowd, Manner, Until};
 use crate::load::{Load, Pace, Request};
 use crate::origin::Spec;
 use crate::report::Limit;
@@ -34,8 +34,9 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let wanted = stage.count(8_000, 500).min(most);
     let request = Request::get(proxy.address(), "/").bytes;
     let cores = stage.load_cores();
-    let (until, spread) = (Until::Answered, Duration::ZERO);
-    let crowd = Crowd::gather(proxy.address(), wanted, &request, until, spread, &cores)?;
+    let (spread, until) = (Duration::ZERO, Until::Answered);
+    let manner = Manner { spread, bytes: request.to_vec(), trickle: None, until };
+    let crowd = Crowd::gather(proxy.address(), wanted, manner, &cores)?;
     clock::pass(rests);
     let after = proxy.process().memory();
     let (cpu, rest) = (proxy.process().cpu(), Duration::from_secs_f64(stage.pick(5.0, 0.5)));

@@ -1,4 +1,4 @@
-//! Clients that send half a head and stop, beside clients that do not.
+//! Clients that send half a head and then a byte now and then, beside clients that do not.
 //!
 //! The p99 of the healthy is taken tenth of a second by tenth, and of the tenths of a load the one
 //! in the middle: what the machine takes away for milliseconds at a time falls into a few of them
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::config;
 use crate::clock;
-use crate::crowd::{Crowd, Until};
+use crate::crowd::{Crowd, Manner, Until};
 use crate::load::Pace;
 use crate::origin::Spec;
 use crate::point::Point;
@@ -23,11 +23,11 @@ use crate::tally::{Kind, Tally};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "slow-clients",
-    about: "half-sent heads beside healthy clients, whose p99 is compared with and without them",
+    about: "heads that trickle in beside healthy clients: their p99 with and without them",
     play,
 };
 
-/// Half a head.
+/// Half a head, whose last value goes on.
 const HALF: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
 
 /// What a tenth of a second without any answer counts as.
@@ -87,6 +87,8 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     .map(|(name, pace, span)| {
         (name, stage.load(&proxy, "/", pace, span), Healthy::new(), Healthy::new())
     });
+    let trickle = Some(header / 5);
+    let manner = Manner { spread, bytes: HALF.to_vec(), trickle, until: Until::Sent };
     let (wanted, cores) = (stage.count(2000, 200), stage.load_cores());
     let (mut cut, mut standing) = (0, wanted as u64);
     // In turns, so that both meet the same moods of the machine.
@@ -94,9 +96,8 @@ fn play(stage: &mut Stage) -> Result<(), String> {
         // Neither is always the second: it would have what the first has left behind.
         let even = round.is_multiple_of(2);
         for with in [even, !even] {
-            let crowd = with
-                .then(|| Crowd::gather(proxy.address(), wanted, HALF, Until::Sent, spread, &cores))
-                .transpose()?;
+            let gather = || Crowd::gather(proxy.address(), wanted, manner.clone(), &cores);
+            let crowd = with.then(gather).transpose()?;
             if crowd.is_none() {
                 clock::pass(spread); // the others have rested while their crowd gathered
             }
@@ -111,9 +112,9 @@ fn play(stage: &mut Stage) -> Result<(), String> {
         }
     }
     let least = Limit::AtLeast(count(stage.pick(wanted, 1)));
-    stage.must("half-sent heads cut at their deadline", count(cut), "", least);
+    stage.must("unfinished heads cut at their deadline", count(cut), "", least);
     let least = Limit::AtLeast(count(wanted) * stage.pick(0.9, 0.5));
-    stage.must("half-sent heads standing behind each load, at least", count(standing), "", least);
+    stage.must("unfinished heads standing behind each load, at least", count(standing), "", least);
     for (name, load, without, beside) in &loads {
         judge(stage, name, load.pace, [without, beside]);
     }
