@@ -57,6 +57,7 @@ pub(crate) struct Crowd {
 struct Shared {
     standing: AtomicU64,
     ended: AtomicU64,
+    trickled: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -85,6 +86,11 @@ impl Crowd {
     /// How many stand.
     pub(crate) fn standing(&self) -> u64 {
         self.shared.standing.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes those that stand have sent since.
+    pub(crate) fn trickled(&self) -> u64 {
+        self.shared.trickled.load(Ordering::Relaxed)
     }
 
     /// How many the proxy has ended.
@@ -128,7 +134,8 @@ fn hold(
             (open, opening) = (open + 1, opening + 1);
             resting = resting.max(clock::now().saturating_sub(NAP)) + gap;
         }
-        while let Some((_, id)) = due.pop_front_if(|(when, _)| *when <= clock::now()) {
+        let now = clock::now();
+        while let Some((_, id)) = due.pop_front_if(|(when, _)| *when <= now) {
             ring.send(id, Rc::clone(&more))?; // nothing, once it has ended
         }
         ring.wait(nap)?;
@@ -140,6 +147,8 @@ fn hold(
                 }
                 Event::Sent(id) => {
                     due.extend(trickle.map(|trickle| (clock::now() + trickle, id)));
+                    let more = stands.get(id.at()) == Some(&true);
+                    shared.trickled.fetch_add(u64::from(more), Ordering::Relaxed);
                     (id, until == Until::Sent)
                 }
                 Event::Received(id, lent) => {

@@ -90,7 +90,7 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let trickle = Some(header / 5);
     let manner = Manner { spread, bytes: HALF.to_vec(), trickle, until: Until::Sent };
     let (wanted, cores) = (stage.count(2000, 200), stage.load_cores());
-    let (mut cut, mut standing) = (0, wanted as u64);
+    let (mut cut, mut trickled, mut standing) = (0, 0, wanted as u64);
     // In turns, so that both meet the same moods of the machine.
     for round in 1..=stage.pick(8, 1_u32) {
         // Neither is always the second: it would have what the first has left behind.
@@ -108,11 +108,15 @@ fn play(stage: &mut Stage) -> Result<(), String> {
                 if with { beside } else { without }.add(&played);
                 standing = crowd.as_ref().map_or(standing, |it| it.standing().min(standing));
             }
-            cut += crowd.map_or(0, |crowd| crowd.ended());
+            if let Some(crowd) = crowd {
+                cut += crowd.ended();
+                trickled += crowd.trickled();
+            }
         }
     }
     let least = Limit::AtLeast(count(stage.pick(wanted, 1)));
     stage.must("unfinished heads cut at their deadline", count(cut), "", least);
+    stage.must("bytes that trickled in behind them", count(trickled), "", least);
     let least = Limit::AtLeast(count(wanted) * stage.pick(0.9, 0.5));
     stage.must("unfinished heads standing behind each load, at least", count(standing), "", least);
     for (name, load, without, beside) in &loads {
