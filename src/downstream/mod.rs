@@ -30,9 +30,6 @@ const LINGER_BYTES: usize = 64 * 1024;
 /// How long it may take for that.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A head that is not whole this long after its first byte is waited for without a buffer.
-const SLOW: Duration = Duration::from_secs(1);
-
 /// Whoever has sent this many requests is taken to send the next one soon.
 const BUSY: u32 = 64;
 
@@ -133,18 +130,17 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
     }
 }
 
-/// Waits for more of what the client has to say, with a buffer only while it is likely to come
-/// soon.
+/// Waits for more of what the client has to say: for the rest of a head, if one `began`.
 async fn hear(client: &mut Client, began: Option<Now>) -> Heard {
-    let slow = began.is_some_and(|began| clock::now().since(began) >= SLOW);
-    let mut heard = if slow { Heard::Quiet } else { Heard::Bytes };
+    let mut heard;
     loop {
-        if heard == Heard::Quiet {
-            rest(client).await;
+        let busy = client.served >= BUSY;
+        let mut room = std::mem::replace(&mut client.buf, Buf::sized(0));
+        if busy || began.is_none() {
+            room = with_room(room);
         }
-        let mut room = with_room(&mut client.buf);
         // A large buffer is for one large head, and not to be held for long.
-        if client.served >= BUSY && room.capacity() <= SMALL {
+        if busy && room.capacity() <= SMALL {
             match client.stream.read_busy(room) {
                 Ok(reading) => {
                     (heard, client.buf) = reading.await;
@@ -153,17 +149,20 @@ async fn hear(client: &mut Client, began: Option<Now>) -> Heard {
                 Err(back) => room = back,
             }
         }
+        if began.is_some() {
+            // It may take all the time there is for a head, and come byte by byte: what waits for
+            // each of them is one read into the little that holds the part.
+            (heard, client.buf) = client.stream.read_steadily(room.tight()).await;
+            return heard;
+        }
         (heard, client.buf) = client.stream.read_unless_quiet(room).await;
         if heard != Heard::Quiet {
             return heard;
         }
+        // Empty: it may rest for long, and is to cost no buffer.
+        client.buf = Buf::sized(0);
+        client.stream.readable().await;
     }
-}
-
-/// Waits without a buffer, beyond what holds the part of a head that has come.
-async fn rest(client: &mut Client) {
-    client.buf = client.buf.tight();
-    client.stream.readable().await;
 }
 
 /// Sets the deadline of the next read: for the rest of a head from its first byte, for the first
@@ -184,19 +183,16 @@ fn patience(client: &Client, means: &Means, began: Option<Now>) {
     }
 }
 
-/// Takes the buffer, with room for more of a head. A head that fills even a large one is refused by
-/// its parser.
-fn with_room(buf: &mut Buf) -> Buf {
-    let mut buf = std::mem::replace(buf, Buf::sized(0));
+/// The same bytes with room for more of a head, and for many requests of a client that does not
+/// wait for answers. A head that fills even a large buffer is refused by its parser.
+fn with_room(mut buf: Buf) -> Buf {
     if buf.is_empty() {
         buf.renew();
     } else if buf.room() < buf.capacity() / 2 {
         buf.compact();
     }
-    if buf.room() == 0
-        && let Some(larger) = buf.larger()
-    {
-        return larger;
+    if buf.room() == 0 || buf.capacity() < SMALL {
+        return buf.larger().unwrap_or(buf);
     }
     buf
 }

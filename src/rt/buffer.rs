@@ -72,11 +72,14 @@ impl Buf {
         copy
     }
 
-    /// The same bytes in as little memory as holds them: for bytes that are kept for a while. None
-    /// at all is no memory.
+    /// The same bytes in as little memory as holds them and one more: for a part of a head whose
+    /// rest may come byte by byte.
     #[must_use]
-    pub fn tight(&self) -> Self {
-        let memory = if self.is_empty() { Block::none() } else { Block::of(self.len()) };
+    pub fn tight(self) -> Self {
+        let memory = Block::of(self.len() + 1);
+        if self.room() > 0 && self.capacity() <= memory.len() {
+            return self;
+        }
         let mut tight = Self { memory, start: 0, end: 0 };
         let _ = tight.put(self.filled());
         tight
@@ -300,11 +303,17 @@ mod tests {
 
     #[test]
     fn what_is_kept_for_a_while_takes_little_and_grows_again() {
-        let mut buf = Buf::new(Class::Small);
-        assert_eq!(buf.tight().capacity(), 0);
+        let mut buf = Buf::with_room(Class::Small, 4);
         let _ = buf.put(b"GET / HT");
         let tight = buf.tight();
         assert_eq!((tight.filled(), tight.capacity()), (&b"GET / HT"[..], 4096));
+        let address = tight.memory.start();
+        let mut tight = tight.tight();
+        assert_eq!(tight.memory.start(), address, "what is tight already stays where it is");
+        while tight.put(b"x") == Fit::Whole {}
+        let tight = tight.tight();
+        assert_eq!((tight.room(), tight.capacity()), (4096, 8192), "there is room for more");
+        let tight = Buf::copy_of(b"GET / HT").tight();
         let small = tight.larger().unwrap();
         assert_eq!((small.filled(), small.capacity()), (&b"GET / HT"[..], SMALL));
         let large = small.larger().unwrap();

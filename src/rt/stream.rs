@@ -113,7 +113,13 @@ impl Stream {
         Flight { doing: tcp.read(buf), stream: self }
     }
 
-    /// As [`Stream::read`], but ends when nothing comes for a while, see [`Wheel::call_off_quiet`].
+    /// As [`Stream::read`], and tells what came of it: for as long as the deadline lets it.
+    pub fn read_steadily(&self, buf: Buf) -> impl Future<Output = (Heard, Buf)> {
+        Hearing { reading: self.read(buf), _place: () }
+    }
+
+    /// As [`Stream::read_steadily`], but ends when nothing comes for a while, see
+    /// [`Wheel::call_off_quiet`].
     pub fn read_unless_quiet(&self, buf: Buf) -> impl Future<Output = (Heard, Buf)> {
         let (waiting, handle) = self.deadline.quiet().begin();
         self.in_flight.set(self.in_flight.get() + 1);
@@ -123,15 +129,12 @@ impl Stream {
         Hearing { reading: Flight { doing, stream: self }, _place: waiting }
     }
 
-    /// As [`Stream::read`], for a connection that is likely to hear more at once: a read that may
-    /// be called off costs the runtime two looks in a table. The buffer comes back at once where
-    /// too many wait so already.
+    /// As [`Stream::read_steadily`], for a connection that is likely to hear more at once: a read
+    /// that may be called off costs the runtime two looks in a table. The buffer comes back at once
+    /// where too many wait so already.
     pub fn read_busy(&self, buf: Buf) -> Result<impl Future<Output = (Heard, Buf)>, Buf> {
         let Some(place) = self.deadline.quiet().busy() else { return Err(buf) };
-        self.in_flight.set(self.in_flight.get() + 1);
-        // SAFETY: as in `read`.
-        let tcp = unsafe { &mut *self.tcp.get() };
-        Ok(Hearing { reading: Flight { doing: tcp.read(buf), stream: self }, _place: place })
+        Ok(Hearing { reading: self.read(buf), _place: place })
     }
 
     /// Waits, without a buffer, until a read would not wait: for bytes, the end, a cut or an error.

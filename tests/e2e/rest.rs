@@ -118,6 +118,31 @@ fn a_head_that_trickles_in_is_read_to_its_end_and_not_beyond_its_time() {
 }
 
 #[test]
+fn a_head_that_comes_in_parts_outgrows_its_memory_and_stays_whole() {
+    let origin = echoing();
+    let proxy = Proxy::start(&document(&origin));
+    // As a client that has just come, and as one that has sent many requests.
+    for served in [0, 100] {
+        let mut client = Client::connect(proxy.address());
+        for _ in 0..served {
+            assert_eq!(client.get("/before").text(), "/before");
+        }
+        let long: String = ('a'..='z').cycle().take(12_000).collect();
+        let head = format!("GET /{served} HTTP/1.1\r\nHost: test\r\nX-Long: {long}\r\n\r\n");
+        let next = "GET /next HTTP/1.1\r\nHost: test\r\n\r\n";
+        for part in (head + next).as_bytes().chunks(997) {
+            client.send(part);
+            pass(Duration::from_millis(2));
+        }
+        assert_eq!(client.response().text(), format!("/{served}"));
+        assert_eq!(client.response().text(), "/next");
+        let seen = origin.seen();
+        let seen = seen.iter().find(|seen| seen.target == format!("/{served}")).unwrap();
+        assert!(seen.head.contains(&format!("X-Long: {long}\r\n")), "{}", seen.head);
+    }
+}
+
+#[test]
 fn a_request_that_comes_just_as_its_connection_goes_to_rest_is_answered() {
     let origin = echoing();
     let proxy = Proxy::start(&document(&origin));
