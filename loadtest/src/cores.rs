@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit, setpriority_process, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_current_timer_slack};
 
 /// The processors that this process may run on.
@@ -35,6 +35,13 @@ pub(crate) fn pin_in_turn(cores: &[usize], nth: usize) {
     }
     // Without it the kernel wakes a thread up to 50 microseconds late.
     set_current_timer_slack(NonZeroU64::new(1)).unwrap_or_default();
+}
+
+/// Has this thread give way to those it shares a processor with: it is what they are measured
+/// beside, and not to be what they wait for.
+pub(crate) fn give_way() {
+    // To us it is a matter of precision alone: without the right to it, there is less of that.
+    setpriority_process(None, 10).unwrap_or_default();
 }
 
 /// Runs `start` bound to `cores`, which a process started there inherits.

@@ -74,6 +74,7 @@ impl Crowd {
         let (theirs, cores) = (Arc::clone(&shared), cores.to_vec());
         let thread = std::thread::spawn(move || {
             cores::pin_in_turn(&cores, 0);
+            cores::give_way();
             hold(address, count, &manner, &theirs, &ready)
         });
         let crowd = Self { shared, thread: Some(thread) };

@@ -27,6 +27,7 @@ mod report;
 mod ring;
 mod scenarios;
 mod schedule;
+mod sink;
 mod stage;
 mod tally;
 

@@ -14,6 +14,7 @@ use crate::progress::Progress;
 use crate::proxy::Proxy;
 use crate::proxy::watch::Watch;
 use crate::report::{Figure, Limit, Machine, Report, Section, Table, Weight};
+use crate::sink::Sink;
 use crate::{clock, cores, interrupt};
 
 /// The settings of a run.
@@ -123,6 +124,11 @@ impl Stage {
     /// Starts the proxy on its processors.
     pub(crate) fn proxy(&self, config: &Value) -> Result<Proxy, String> {
         Proxy::start(&self.settings.proxy, &self.settings.proxy_cores, config)
+    }
+
+    /// Starts a sink on the proxy's processors: whoever it holds costs the load's as little.
+    pub(crate) fn sink(&self, hold: Duration) -> Result<Sink, String> {
+        Sink::start(hold, &self.settings.proxy_cores)
     }
 
     /// A load of `path` on `proxy`, on the load's processors.

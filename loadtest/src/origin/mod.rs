@@ -188,8 +188,8 @@ impl Drop for Origin {
     }
 }
 
-/// A listener that shares its port with those of the other threads.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// A listener that shares its port with those of other threads.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;

@@ -4,8 +4,12 @@
 //! in the middle: what the machine takes away for milliseconds at a time falls into a few of them
 //! and would make up the p99 of the whole, while the crowd comes and is cut in nearly every one.
 //! What happens in fewer than half of them, as the proxy's round of once a second, only the p99 of
-//! the whole load shows: that is judged too, more coarsely. Each round compares the two sides of
-//! its own minute; judged is the median of the rounds, and told how far they lie apart.
+//! the whole load shows: that is judged too, more coarsely. Each round compares the sides of its
+//! own minute; judged is the median of the rounds, and told how far they lie apart.
+//!
+//! The crowd sends from the processors of the load, and delays it by that alone. So each round has
+//! a third side, on which the crowd stands before a listener that is not the proxy's: against that
+//! one it is the proxy alone that is judged.
 
 use std::time::Duration;
 
@@ -50,7 +54,30 @@ struct Round {
 
 type Measure = fn(&Round) -> f64;
 
-/// What the healthy clients of one load saw, round by round and in all.
+/// Before whom the crowd stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// Nobody: there is none.
+    Without,
+    /// A listener that is not the proxy's.
+    Elsewhere,
+    /// The proxy.
+    Beside,
+}
+
+impl Side {
+    const ALL: [Self; 3] = [Self::Without, Self::Elsewhere, Self::Beside];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Without => "without them",
+            Self::Elsewhere => "elsewhere",
+            Self::Beside => "with them",
+        }
+    }
+}
+
+/// What the healthy clients of one load saw on one side, round by round and in all.
 struct Healthy {
     rounds: Vec<Round>,
     whole: Tally,
@@ -80,35 +107,43 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     config["http"]["timeouts"] = json!({ "header": format!("{}ms", header.as_millis()) });
     let proxy = stage.proxy(&config)?;
     let planned = Pace::Open(stage.rate(5000.0, 300.0));
+    let sink = stage.sink(header)?;
     let mut loads = [
         ("on plan", planned, stage.seconds(8.0, 0.7)),
         ("flat out", Pace::Closed, stage.seconds(4.0, 0.3)),
     ]
     .map(|(name, pace, span)| {
-        (name, stage.load(&proxy, "/", pace, span), Healthy::new(), Healthy::new())
+        (name, stage.load(&proxy, "/", pace, span), Side::ALL.map(|_| Healthy::new()))
     });
     let trickle = Some(header / 5);
     let manner = Manner { spread, bytes: HALF.to_vec(), trickle, until: Until::Sent };
     let (wanted, cores) = (stage.count(2000, 200), stage.load_cores());
     let (mut cut, mut trickled, mut standing) = (0, 0, wanted as u64);
-    // In turns, so that both meet the same moods of the machine.
-    for round in 1..=stage.pick(8, 1_u32) {
-        // Neither is always the second: it would have what the first has left behind.
-        let even = round.is_multiple_of(2);
-        for with in [even, !even] {
-            let gather = || Crowd::gather(proxy.address(), wanted, manner.clone(), &cores);
-            let crowd = with.then(gather).transpose()?;
-            if crowd.is_none() {
-                clock::pass(spread); // the others have rested while their crowd gathered
-            }
-            for (name, load, without, beside) in &mut loads {
-                let crowded = if with { "with them" } else { "without" };
-                let played =
-                    stage.run(&format!("{round}, {name}, {crowded}"), &proxy, load, |_| {})?;
-                if with { beside } else { without }.add(&played);
+    // In turns, so that all meet the same moods of the machine.
+    for round in 1..=stage.pick(8, 1_usize) {
+        let mut sides = Side::ALL;
+        // In every order: a side has what the one before it left behind.
+        sides.rotate_left(round % Side::ALL.len());
+        if round.is_multiple_of(2) {
+            sides.reverse();
+        }
+        for side in sides {
+            let gather = |to| Crowd::gather(to, wanted, manner.clone(), &cores);
+            let crowd = match side {
+                Side::Without => {
+                    clock::pass(spread); // the others have rested while their crowd gathered
+                    None
+                }
+                Side::Elsewhere => Some(gather(sink.address())?),
+                Side::Beside => Some(gather(proxy.address())?),
+            };
+            for (name, load, seen) in &mut loads {
+                let name = format!("{round}, {name}, {}", side.name());
+                let played = stage.run(&name, &proxy, load, |_| {})?;
+                seen[side as usize].add(&played);
                 standing = crowd.as_ref().map_or(standing, |it| it.standing().min(standing));
             }
-            if let Some(crowd) = crowd {
+            if let (Side::Beside, Some(crowd)) = (side, crowd) {
                 cut += crowd.ended();
                 trickled += crowd.trickled();
             }
@@ -119,21 +154,24 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     stage.must("bytes that trickled in behind them", count(trickled), "", least);
     let least = Limit::AtLeast(count(wanted) * stage.pick(0.9, 0.5));
     stage.must("unfinished heads standing behind each load, at least", count(standing), "", least);
-    for (name, load, without, beside) in &loads {
-        judge(stage, name, load.pace, [without, beside]);
+    for (name, load, seen) in &loads {
+        judge(stage, name, load.pace, seen);
     }
     stage.note("p99 by tenths: that of the tenth of a second in the middle");
-    stage.note("as a multiple: the median of the rounds, each compared in itself");
+    stage.note("one / another: the median of the rounds, each compared in itself");
+    stage.note(
+        "elsewhere: before a listener that only holds them, so that what is left is the proxy",
+    );
     Ok(())
 }
 
-fn judge(stage: &mut Stage, load: &str, pace: Pace, sides: [&Healthy; 2]) {
-    let not_good = sides.map(|side| side.whole.total() - side.whole.count(Kind::Good));
-    let ended = sides.map(|side| side.whole.ended);
-    for (what, [without, beside]) in
-        [("without a good answer", not_good), ("healthy connections ended", ended)]
-    {
-        stage.must(&format!("{load}: {what}"), count(without + beside), "", Limit::AtMost(0.0));
+fn judge(stage: &mut Stage, load: &str, pace: Pace, seen: &[Healthy; 3]) {
+    let all = |what: fn(&Tally) -> u64| count(seen.iter().map(|it| what(&it.whole)).sum::<u64>());
+    for (what, number) in [
+        ("without a good answer", all(|it| it.total() - it.count(Kind::Good))),
+        ("healthy connections ended", all(|it| it.ended)),
+    ] {
+        stage.must(&format!("{load}: {what}"), number, "", Limit::AtMost(0.0));
     }
     // On plan it is the plan's.
     let rate = if pace == Pace::Closed { Limit::AtLeast(0.9) } else { Limit::None };
@@ -144,19 +182,25 @@ fn judge(stage: &mut Stage, load: &str, pace: Pace, sides: [&Healthy; 2]) {
         ("processor time", "us", |it| it.cpu, Limit::None),
     ];
     for (what, unit, measure, limit) in measures {
-        let [without, beside] =
-            sides.map(|side| side.rounds.iter().map(measure).collect::<Vec<_>>());
-        stage.tell(&format!("{load}: {what}, without them"), median(&without), unit);
-        stage.tell(&format!("{load}: {what}, with them"), median(&beside), unit);
-        let mut multiples: Vec<_> =
-            beside.iter().zip(&without).map(|(with, without)| with / without.max(LEAST)).collect();
-        multiples.sort_by(f64::total_cmp);
-        let name = format!("{load}: {what}, with them, as a multiple");
-        stage.should(&name, median(&multiples), "", limit);
-        // Of eight rounds the true median lies between these 93 times in 100.
-        if let [_, least, .., most, _] = multiples[..] {
-            stage.tell(&format!("{load}: {what}, the least but one of them"), least, "");
-            stage.tell(&format!("{load}: {what}, the most but one of them"), most, "");
+        let of = |side: Side| seen[side as usize].rounds.iter().map(measure).collect::<Vec<_>>();
+        for side in Side::ALL {
+            let name = format!("{load}: {what}, {}", side.name());
+            stage.tell(&name, median(&of(side)), unit);
+        }
+        for other in [Side::Without, Side::Elsewhere] {
+            let name = format!("{load}: {what}, {} / {}", Side::Beside.name(), other.name());
+            let mut multiples: Vec<_> = of(Side::Beside)
+                .iter()
+                .zip(of(other))
+                .map(|(beside, other)| beside / other.max(LEAST))
+                .collect();
+            multiples.sort_by(f64::total_cmp);
+            stage.should(&name, median(&multiples), "", limit);
+            // Of eight rounds the true median lies between these 93 times in 100.
+            if let [_, least, .., most, _] = multiples[..] {
+                stage.tell(&format!("{name}, the least but one"), least, "");
+                stage.tell(&format!("{name}, the most but one"), most, "");
+            }
         }
     }
 }
