@@ -40,7 +40,7 @@ pub(crate) fn pin_in_turn(cores: &[usize], nth: usize) {
 /// Has this thread give way to those it shares a processor with: it is what they are measured
 /// beside, and not to be what they wait for.
 pub(crate) fn give_way() {
-    // To us it is a matter of precision alone: without the right to it, there is less of that.
+    // Linux does so for the calling thread alone. To be less kind is everybody's right.
     setpriority_process(None, 10).unwrap_or_default();
 }
 

@@ -36,6 +36,7 @@ impl Sink {
         let (theirs, cores) = (Arc::clone(&stop), cores.to_vec());
         let thread = std::thread::spawn(move || {
             cores::pin_in_turn(&cores, 0);
+            cores::give_way();
             keep(&listener, hold, &theirs)
         });
         Ok(Self { address, stop, thread: Some(thread) })

@@ -126,7 +126,7 @@ impl Stage {
         Proxy::start(&self.settings.proxy, &self.settings.proxy_cores, config)
     }
 
-    /// Starts a sink on the proxy's processors: whoever it holds costs the load's as little.
+    /// Starts a sink on the proxy's processors, as who bears a crowd does so there.
     pub(crate) fn sink(&self, hold: Duration) -> Result<Sink, String> {
         Sink::start(hold, &self.settings.proxy_cores)
     }

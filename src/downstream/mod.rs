@@ -134,20 +134,15 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
 async fn hear(client: &mut Client, began: Option<Now>) -> Heard {
     let mut heard;
     loop {
-        let busy = client.served >= BUSY;
+        let busy = client.served >= BUSY && client.stream.may_be_busy();
         let mut room = std::mem::replace(&mut client.buf, Buf::sized(0));
         if busy || began.is_none() {
             room = with_room(room);
         }
         // A large buffer is for one large head, and not to be held for long.
         if busy && room.capacity() <= SMALL {
-            match client.stream.read_busy(room) {
-                Ok(reading) => {
-                    (heard, client.buf) = reading.await;
-                    return heard;
-                }
-                Err(back) => room = back,
-            }
+            (heard, client.buf) = client.stream.read_busy(room).await;
+            return heard;
         }
         if began.is_some() {
             // It may take all the time there is for a head, and come byte by byte: what waits for
@@ -159,7 +154,8 @@ async fn hear(client: &mut Client, began: Option<Now>) -> Heard {
         if heard != Heard::Quiet {
             return heard;
         }
-        // Empty: it may rest for long, and is to cost no buffer.
+        // It may rest for long, and is to cost no buffer.
+        debug_assert!(client.buf.is_empty(), "what was called off has heard nothing");
         client.buf = Buf::sized(0);
         client.stream.readable().await;
     }

@@ -214,6 +214,9 @@ impl Buf {
 
     /// Moves the filled part to the front, so that all room lies behind it.
     pub fn compact(&mut self) {
+        if self.start == 0 {
+            return;
+        }
         self.memory.bytes_mut().copy_within(self.start as usize..self.end as usize, 0);
         self.end -= self.start;
         self.start = 0;

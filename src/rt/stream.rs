@@ -129,12 +129,16 @@ impl Stream {
         Hearing { reading: Flight { doing, stream: self }, _place: waiting }
     }
 
+    /// Whether one more connection of this core may wait by [`Stream::read_busy`].
+    #[must_use]
+    pub fn may_be_busy(&self) -> bool {
+        self.deadline.quiet().has_place()
+    }
+
     /// As [`Stream::read_steadily`], for a connection that is likely to hear more at once: a read
-    /// that may be called off costs the runtime two looks in a table. The buffer comes back at once
-    /// where too many wait so already.
-    pub fn read_busy(&self, buf: Buf) -> Result<impl Future<Output = (Heard, Buf)>, Buf> {
-        let Some(place) = self.deadline.quiet().busy() else { return Err(buf) };
-        Ok(Hearing { reading: self.read(buf), _place: place })
+    /// that may be called off costs the runtime two looks in a table.
+    pub fn read_busy(&self, buf: Buf) -> impl Future<Output = (Heard, Buf)> {
+        Hearing { _place: self.deadline.quiet().busy(), reading: self.read(buf) }
     }
 
     /// Waits, without a buffer, until a read would not wait: for bytes, the end, a cut or an error.

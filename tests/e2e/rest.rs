@@ -120,25 +120,54 @@ fn a_head_that_trickles_in_is_read_to_its_end_and_not_beyond_its_time() {
 #[test]
 fn a_head_that_comes_in_parts_outgrows_its_memory_and_stays_whole() {
     let origin = echoing();
-    let proxy = Proxy::start(&document(&origin));
-    // As a client that has just come, and as one that has sent many requests.
-    for served in [0, 100] {
+    let limits = json!({ "headerBytes": 65_536 });
+    let proxy = Proxy::start(&with(document(&origin), "/http/limits", limits));
+    // As clients that have just come, and as ones that have sent many requests.
+    for (served, length) in [(0, 12_000), (100, 12_000), (0, 50_000), (100, 50_000)] {
         let mut client = Client::connect(proxy.address());
         for _ in 0..served {
             assert_eq!(client.get("/before").text(), "/before");
         }
-        let long: String = ('a'..='z').cycle().take(12_000).collect();
-        let head = format!("GET /{served} HTTP/1.1\r\nHost: test\r\nX-Long: {long}\r\n\r\n");
+        let long: String = ('a'..='z').cycle().take(length).collect();
+        let target = format!("/{served}/{length}");
+        let head = format!("GET {target} HTTP/1.1\r\nHost: test\r\nX-Long: {long}\r\n\r\n");
         let next = "GET /next HTTP/1.1\r\nHost: test\r\n\r\n";
         for part in (head + next).as_bytes().chunks(997) {
             client.send(part);
             pass(Duration::from_millis(2));
         }
-        assert_eq!(client.response().text(), format!("/{served}"));
+        assert_eq!(client.response().text(), target);
         assert_eq!(client.response().text(), "/next");
         let seen = origin.seen();
-        let seen = seen.iter().find(|seen| seen.target == format!("/{served}")).unwrap();
+        let seen = seen.iter().find(|seen| seen.target == target).unwrap();
         assert!(seen.head.contains(&format!("X-Long: {long}\r\n")), "{}", seen.head);
+    }
+}
+
+#[test]
+fn more_busy_clients_than_may_keep_a_buffer_are_heard_all_the_same() {
+    let origin = echoing();
+    let proxy = Proxy::start(&document(&origin));
+    let many = "GET /many HTTP/1.1\r\nHost: test\r\n\r\n".repeat(64);
+    let mut clients: Vec<_> = (0..600).map(|_| Client::connect(proxy.address())).collect();
+    for client in &mut clients {
+        client.send(many.as_bytes());
+        for _ in 0..64 {
+            assert_eq!(client.response().text(), "/many");
+        }
+    }
+    for client in &mut clients {
+        client.send(b"GET /half HTTP/1.1\r\nHo");
+    }
+    // In the order in which they wait: the first have a buffer each, the last have none left.
+    for client in &mut clients {
+        client.send(b"st: te");
+        client.send(b"st\r\n\r\n");
+        assert_eq!(client.response().text(), "/half");
+    }
+    pass(REST);
+    for client in &mut clients {
+        assert_eq!(client.get("/again").text(), "/again");
     }
 }
 

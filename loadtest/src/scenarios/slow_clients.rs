@@ -34,6 +34,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
 /// Half a head, whose last value goes on.
 const HALF: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
 
+/// The byte of a head that comes when its time is over; those before it trickle in.
+const BYTES: u32 = 5;
+
 /// What a tenth of a second without any answer counts as.
 const TENTH_MS: f64 = 100.0;
 
@@ -83,6 +86,31 @@ struct Healthy {
     whole: Tally,
 }
 
+/// How hard a crowd pressed on behind any load, at least.
+struct Pressure {
+    standing: f64,
+    /// Bytes a second.
+    trickled: f64,
+    /// Connections a second that were cut, and came again.
+    cut: f64,
+}
+
+impl Pressure {
+    const NONE_YET: Self = Self { standing: f64::MAX, trickled: f64::MAX, cut: f64::MAX };
+
+    /// Looks at `crowd` when `doing` is done, and at what it did meanwhile.
+    fn behind<T>(&mut self, crowd: Option<&Crowd>, doing: impl FnOnce() -> T) -> T {
+        let Some(crowd) = crowd else { return doing() };
+        let (began, trickled, cut) = (clock::now(), crowd.trickled(), crowd.ended());
+        let done = doing();
+        let seconds = clock::seconds(clock::now().saturating_sub(began).max(1));
+        self.standing = self.standing.min(count(crowd.standing()));
+        self.trickled = self.trickled.min(count(crowd.trickled() - trickled) / seconds);
+        self.cut = self.cut.min(count(crowd.ended() - cut) / seconds);
+        done
+    }
+}
+
 impl Healthy {
     fn new() -> Self {
         Self { rounds: Vec::new(), whole: Tally::new() }
@@ -107,7 +135,6 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     config["http"]["timeouts"] = json!({ "header": format!("{}ms", header.as_millis()) });
     let proxy = stage.proxy(&config)?;
     let planned = Pace::Open(stage.rate(5000.0, 300.0));
-    let sink = stage.sink(header)?;
     let mut loads = [
         ("on plan", planned, stage.seconds(8.0, 0.7)),
         ("flat out", Pace::Closed, stage.seconds(4.0, 0.3)),
@@ -115,10 +142,10 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     .map(|(name, pace, span)| {
         (name, stage.load(&proxy, "/", pace, span), Side::ALL.map(|_| Healthy::new()))
     });
-    let trickle = Some(header / 5);
+    let trickle = Some(header / BYTES);
     let manner = Manner { spread, bytes: HALF.to_vec(), trickle, until: Until::Sent };
     let (wanted, cores) = (stage.count(2000, 200), stage.load_cores());
-    let (mut cut, mut trickled, mut standing) = (0, 0, wanted as u64);
+    let mut pressure = Pressure::NONE_YET;
     // In turns, so that all meet the same moods of the machine.
     for round in 1..=stage.pick(8, 1_usize) {
         let mut sides = Side::ALL;
@@ -129,38 +156,36 @@ fn play(stage: &mut Stage) -> Result<(), String> {
         }
         for side in sides {
             let gather = |to| Crowd::gather(to, wanted, manner.clone(), &cores);
+            let mut sink = None;
             let crowd = match side {
                 Side::Without => {
                     clock::pass(spread); // the others have rested while their crowd gathered
                     None
                 }
-                Side::Elsewhere => Some(gather(sink.address())?),
+                Side::Elsewhere => Some(gather(sink.insert(stage.sink(header)?).address())?),
                 Side::Beside => Some(gather(proxy.address())?),
             };
             for (name, load, seen) in &mut loads {
                 let name = format!("{round}, {name}, {}", side.name());
-                let played = stage.run(&name, &proxy, load, |_| {})?;
-                seen[side as usize].add(&played);
-                standing = crowd.as_ref().map_or(standing, |it| it.standing().min(standing));
-            }
-            if let (Side::Beside, Some(crowd)) = (side, crowd) {
-                cut += crowd.ended();
-                trickled += crowd.trickled();
+                let run = || stage.run(&name, &proxy, load, |_| {});
+                seen[side as usize].add(&pressure.behind(crowd.as_ref(), run)?);
             }
         }
     }
-    let least = Limit::AtLeast(count(stage.pick(wanted, 1)));
-    stage.must("unfinished heads cut at their deadline", count(cut), "", least);
-    stage.must("bytes that trickled in behind them", count(trickled), "", least);
-    let least = Limit::AtLeast(count(wanted) * stage.pick(0.9, 0.5));
-    stage.must("unfinished heads standing behind each load, at least", count(standing), "", least);
+    let all = count(wanted) * stage.pick(0.9, 0.5);
+    let each = all / header.as_secs_f64();
+    let least = Limit::AtLeast;
+    stage.must("behind any load: unfinished heads, at least", pressure.standing, "", least(all));
+    stage.must("behind any load: of them cut and renewed", pressure.cut, "/s", least(each));
+    let bytes = least(each * f64::from(BYTES - 1));
+    stage.must("behind any load: bytes that trickled in", pressure.trickled, "/s", bytes);
     for (name, load, seen) in &loads {
         judge(stage, name, load.pace, seen);
     }
     stage.note("p99 by tenths: that of the tenth of a second in the middle");
     stage.note("one / another: the median of the rounds, each compared in itself");
     stage.note(
-        "elsewhere: before a listener that only holds them, so that what is left is the proxy",
+        "elsewhere: before a listener that only holds them, so that what is left is the proxy's",
     );
     Ok(())
 }
