@@ -133,23 +133,19 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
 /// Waits for more of what the client has to say: for the rest of a head, if one `began`.
 async fn hear(client: &mut Client, began: Option<Now>) -> Heard {
     let mut heard;
+    if let Some(room) = busy(client) {
+        (heard, client.buf) = client.stream.read_busy(room).await;
+        return heard;
+    }
+    if began.is_some() {
+        // It may take all the time there is for a head, and come byte by byte: what waits for each
+        // of them is one read into the little that holds the part.
+        let part = std::mem::replace(&mut client.buf, Buf::sized(0));
+        (heard, client.buf) = client.stream.read_steadily(part.tight()).await;
+        return heard;
+    }
     loop {
-        let busy = client.served >= BUSY && client.stream.may_be_busy();
-        let mut room = std::mem::replace(&mut client.buf, Buf::sized(0));
-        if busy || began.is_none() {
-            room = with_room(room);
-        }
-        // A large buffer is for one large head, and not to be held for long.
-        if busy && room.capacity() <= SMALL {
-            (heard, client.buf) = client.stream.read_busy(room).await;
-            return heard;
-        }
-        if began.is_some() {
-            // It may take all the time there is for a head, and come byte by byte: what waits for
-            // each of them is one read into the little that holds the part.
-            (heard, client.buf) = client.stream.read_steadily(room.tight()).await;
-            return heard;
-        }
+        let room = with_room(std::mem::replace(&mut client.buf, Buf::sized(0)));
         (heard, client.buf) = client.stream.read_unless_quiet(room).await;
         if heard != Heard::Quiet {
             return heard;
@@ -159,6 +155,20 @@ async fn hear(client: &mut Client, began: Option<Now>) -> Heard {
         client.buf = Buf::sized(0);
         client.stream.readable().await;
     }
+}
+
+/// The buffer of a client that is likely to say more at once, if it may wait with it.
+fn busy(client: &mut Client) -> Option<Buf> {
+    if client.served < BUSY || !client.stream.may_be_busy() {
+        return None;
+    }
+    let room = with_room(std::mem::replace(&mut client.buf, Buf::sized(0)));
+    if room.capacity() <= SMALL {
+        return Some(room);
+    }
+    // A large buffer is for one large head, and not to be held for long.
+    client.buf = room;
+    None
 }
 
 /// Sets the deadline of the next read: for the rest of a head from its first byte, for the first
