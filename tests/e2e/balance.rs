@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::client::{self, Client};
 use crate::document::{routes, with};
 use crate::origin::{Origin, Reply};
+use crate::ports;
 use crate::proxy::Proxy;
 use crate::wait::{self, Gate};
 
@@ -100,7 +101,7 @@ fn each_url_has_a_template_of_its_own() {
 #[test]
 fn one_of_three_that_refuses_costs_no_request_and_is_passed_over_once_its_breaker_opens() {
     let origins = [Origin::saying("a"), Origin::saying("b")];
-    let dead = format!("http://{}", Origin::nowhere());
+    let dead = format!("http://{}", ports::hold());
     let urls = json!([dead, origins[0].url("/"), origins[1].url("/")]);
     let breaker = json!({ "maxFailures": 2, "timeWindow": "1m", "scope": "target" });
     let proxy = Proxy::start(&service(
@@ -214,7 +215,7 @@ fn a_breaker_above_with_the_scope_of_targets_is_that_of_each_service() {
 
 #[test]
 fn a_reload_keeps_the_state_of_every_target_that_stays() {
-    let dead = format!("http://{}", Origin::nowhere());
+    let dead = format!("http://{}", ports::hold());
     let [one, two] = ["one", "two"].map(Origin::saying);
     let breaker = json!({ "maxFailures": 1, "timeWindow": "1m", "scope": "target" });
     let document = |urls: Value| {
@@ -261,7 +262,7 @@ fn in_a_fan_out_an_open_service_stands_for_its_refusal_and_is_ignored_where_it_m
 
 #[test]
 fn each_service_of_a_fan_out_is_balanced_and_tried_again() {
-    let dead = format!("http://{}/x", Origin::nowhere());
+    let dead = format!("http://{}/x", ports::hold());
     let [one, two] = [1, 2].map(|nth| {
         Origin::start(move |request, _| {
             Reply::json(200, &json!({ format!("from{nth}"): request.target }))

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::client::{Asked, Broken, Client};
 use crate::document::{self, all_to, guarded};
 use crate::origin::{Origin, Reply};
+use crate::ports;
 use crate::proxy::Proxy;
 use crate::wait::{Gate, pass};
 
@@ -29,7 +30,7 @@ fn fails_with(proxy: &Proxy, status: u16) {
 
 #[test]
 fn a_refused_connection_is_502_and_a_failure() {
-    let url = format!("http://{}/", Origin::nowhere());
+    let url = format!("http://{}/", ports::hold());
     let document =
         document::one_route("/guarded", "GET", &url, json!({ "circuitBreaker": glass() }));
     fails_with(&Proxy::start(&document), 502);

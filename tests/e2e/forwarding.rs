@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::client::{self, Client};
 use crate::document::{all_to, with};
 use crate::origin::{Origin, Reply};
+use crate::ports;
 use crate::proxy::Proxy;
 
 /// Everything to `origin`, with these rules of forwarding.
@@ -107,7 +108,7 @@ fn via_names_us_on_requests_and_responses_and_the_way_before_us() {
 
 #[test]
 fn a_request_that_comes_back_is_508() {
-    let place = Origin::nowhere();
+    let place = ports::hold();
     let document = json!({
         "listen": place.to_string(),
         "http": {

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::client::Client;
 use crate::document::{all_to, one_route};
 use crate::origin::{Origin, Reply, Request};
+use crate::ports;
 use crate::proxy::Proxy;
 
 /// Sends one `GET /` with these header lines; returns what the origin saw.
@@ -238,12 +239,8 @@ fn an_authority_is_405_and_a_star_is_for_options_alone() {
 
 #[test]
 fn our_own_answers_name_no_software_and_no_address() {
-    let proxy = Proxy::start(&one_route(
-        "/down",
-        "GET",
-        &format!("http://{}/", Origin::nowhere()),
-        json!({}),
-    ));
+    let proxy =
+        Proxy::start(&one_route("/down", "GET", &format!("http://{}/", ports::hold()), json!({})));
     for path in ["/down", "/nowhere"] {
         let answer = proxy.get(path);
         assert_eq!(answer.header("server"), None);

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::client::{self, Asked, Client};
 use crate::document::{all_to, guarded, with};
 use crate::origin::{Origin, Reply};
+use crate::ports;
 use crate::proxy::Proxy;
 use crate::wait::{self, Gate, pass};
 
@@ -136,12 +137,12 @@ fn an_exchange_that_ends_during_a_drain_says_that_its_connection_does() {
 fn an_address_that_was_removed_is_free_again_on_both_drivers() {
     for driver in ["auto", "epoll"] {
         let origin = Origin::saying("ok");
-        let one = Origin::nowhere();
+        let one = ports::hold();
         let document = |listen: serde_json::Value| {
             let document = with(all_to(&origin), "/io", json!({ "driver": driver }));
             with(document, "/listen", listen)
         };
-        let main = Origin::nowhere();
+        let main = ports::hold();
         let proxy = Proxy::start(&document(json!([main.to_string()])));
         for _ in 0..3 {
             proxy.write(&crate::proxy::complete(document(json!([

@@ -3,8 +3,9 @@
 //! Harness: `proxy` runs the binary, `origin` stands behind it, `client` before it; `recorder`
 //! writes down what comes through, `corpus` holds what is sent, `reading` what the library takes it
 //! for; `kernel` holds the system calls, `wait` the deadlines, `document` writes configurations;
-//! `network` makes a network of a test's own, `resolver` answers for names in it; `fleet` starts
-//! several proxies on one Redis, which `server` and `deployment` run and `relay` stands before.
+//! `network` makes a network of a test's own, `resolver` answers for names in it; `ports` are held
+//! for who is to listen there; `fleet` starts several proxies on one Redis, which `server` and
+//! `deployment` run and `relay` stands before.
 //! The other modules are tests, one subject each. No fixed ports, loopback only.
 //! `FUSEBOX_E2E_DRIVER` picks the driver of every proxy whose document names none.
 
@@ -27,6 +28,8 @@ mod fleet;
 mod kernel;
 mod network;
 mod origin;
+#[path = "../store/ports.rs"]
+mod ports;
 mod proxy;
 mod reading;
 mod recorder;

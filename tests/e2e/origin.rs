@@ -208,11 +208,6 @@ impl Origin {
         Self::start(move |_, _| Reply::text(200, text))
     }
 
-    /// A loopback address where nobody listens.
-    pub(crate) fn nowhere() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-    }
-
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -13,8 +13,9 @@ use crate::document::{guarded, with};
 use crate::fleet::{Fleet, NAME, failing, redis, settle, standing};
 use crate::kernel::Signal;
 use crate::origin::Origin;
+use crate::ports;
 use crate::proxy::{self, Proxy};
-use crate::server::{Server, free_port};
+use crate::server::Server;
 use crate::wait;
 
 /// What `/status` says is wrong.
@@ -24,7 +25,7 @@ fn wrong(proxy: &Proxy) -> Value {
 
 #[track_caller]
 fn await_wrong(proxy: &Proxy, kind: &str) {
-    wait::until(kind, || wrong(proxy) == json!(kind));
+    wait::until_seen(&json!(kind), || wrong(proxy));
 }
 
 #[track_caller]
@@ -34,7 +35,7 @@ fn await_up(proxy: &Proxy) {
 
 #[test]
 fn a_process_without_redis_serves_at_once_and_finds_it_later() {
-    let port = free_port();
+    let port = ports::hold().port();
     let origin = failing();
     let breaker = json!({ "maxFailures": 2, "resetTimeout": "1 minute" });
     let document = with(guarded(&origin, breaker), "/state", redis(port, json!({})));
@@ -269,7 +270,7 @@ fn a_key_of_another_program_is_named_and_left_alone() {
 #[test]
 fn tls_is_verified() {
     let certificates = Certificates::make();
-    let (tls, file) = (free_port(), |name: &str| certificates.file(name));
+    let (tls, file) = (ports::hold().port(), |name: &str| certificates.file(name));
     let server = Server::start_with(&[
         "--tls-port",
         &tls.to_string(),

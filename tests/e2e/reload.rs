@@ -10,6 +10,7 @@ use crate::client::{self, Client};
 use crate::document::{guarded, one_route, routes, with};
 use crate::kernel::Signal;
 use crate::origin::{Origin, Reply};
+use crate::ports;
 use crate::proxy::{self, Proxy};
 use crate::wait::{self, Gate};
 
@@ -115,7 +116,7 @@ fn the_reload_command_exits_0_when_active_78_when_refused_and_1_when_nobody_answ
     assert!(refused.output.contains("circutBreaker"), "{}", refused.output);
     assert_eq!(proxy.get("/page").text(), "/new");
     proxy.write(&page(&origin, "/new"));
-    let nobody = Origin::nowhere().to_string();
+    let nobody = ports::hold().to_string();
     let lost = proxy::run(&["reload", path.to_str().unwrap(), "--admin", &nobody]);
     assert_eq!(lost.status.code(), Some(1), "{}", lost.output);
 }

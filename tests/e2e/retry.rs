@@ -8,6 +8,7 @@ use crate::balance::service;
 use crate::client::Client;
 use crate::document::with;
 use crate::origin::{Origin, Reply};
+use crate::ports;
 use crate::proxy::Proxy;
 use crate::wait::pass;
 
@@ -32,7 +33,7 @@ fn metric(proxy: &Proxy, name: &str) -> u64 {
 #[test]
 fn a_post_that_found_no_connection_goes_to_another_target_with_its_whole_body() {
     let origin = Origin::start(|request, _| Reply::text(200, &request.body.len().to_string()));
-    let urls = json!([format!("http://{}/:rest", Origin::nowhere()), origin.url("/v2/:rest")]);
+    let urls = json!([format!("http://{}/:rest", ports::hold()), origin.url("/v2/:rest")]);
     let document = service("/*rest", json!({ "url": urls, "balance": "roundRobin" }));
     let proxy = Proxy::start(&document);
     let mut client = Client::connect(proxy.address());
@@ -56,7 +57,7 @@ fn a_post_that_found_no_connection_goes_to_another_target_with_its_whole_body() 
 #[test]
 fn a_chunked_post_that_found_no_connection_arrives_whole() {
     let origin = Origin::start(|request, _| Reply::bytes(&request.body));
-    let urls = json!([format!("http://{}", Origin::nowhere()), origin.url("/")]);
+    let urls = json!([format!("http://{}", ports::hold()), origin.url("/")]);
     let proxy = Proxy::start(&service("/", json!({ "url": urls, "balance": "roundRobin" })));
     let mut client = Client::connect(proxy.address());
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");

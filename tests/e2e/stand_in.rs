@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::client::{self, Client};
 use crate::document::routes;
 use crate::origin::{Origin, Reply};
+use crate::ports;
 use crate::proxy::Proxy;
 
 const STAND_IN: &str = "fusebox_fallback_total{service=\"ALL /it/:id#standby\"}";
@@ -72,7 +73,7 @@ fn bodies_pass_both_ways() {
 #[test]
 fn its_own_failures_are_told_as_they_are_and_leave_the_breaker_alone() {
     let origin = sick();
-    let nowhere = format!("http://{}/", Origin::nowhere());
+    let nowhere = format!("http://{}/", ports::hold());
     let standby = Origin::start(|_, _| Reply::text(503, "me too"));
     let slow = Origin::start(|_, _| Reply::nothing());
     for (service, status) in [

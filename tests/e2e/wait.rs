@@ -1,5 +1,6 @@
 //! Waiting for a condition, always with a deadline.
 
+use std::fmt::Debug;
 use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,21 @@ pub(crate) fn until_at_most(span: Duration, what: &str, mut condition: impl FnMu
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < span, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits until `look` sees `wanted`; a test that waits in vain fails with what was seen last.
+#[track_caller]
+pub(crate) fn until_seen<T: PartialEq + Debug>(wanted: &T, mut look: impl FnMut() -> T) {
+    let started = Instant::now();
+    loop {
+        let seen = look();
+        if seen == *wanted {
+            return;
+        }
+        let patient = started.elapsed() < PATIENCE;
+        assert!(patient, "waited in vain for {wanted:?}, there still is {seen:?}");
         thread::sleep(Duration::from_millis(2));
     }
 }

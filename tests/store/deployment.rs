@@ -4,7 +4,8 @@
 
 use tempfile::TempDir;
 
-use crate::server::{Reply, Server, free_port, until};
+use crate::ports;
+use crate::server::{Reply, Server, until};
 
 /// Slots of a Cluster.
 const SLOTS: usize = 16_384;
@@ -66,7 +67,7 @@ pub(crate) fn cluster() -> [Server; 3] {
 #[track_caller]
 pub(crate) fn cluster_where(held_by: impl Fn(usize) -> usize) -> [Server; 3] {
     let nodes = [(); 3].map(|()| {
-        let bus = free_port().to_string();
+        let bus = ports::hold().port().to_string();
         Server::start_with(&[
             "--cluster-enabled",
             "yes",

@@ -1,7 +1,8 @@
 //! The client of Redis, against real servers: every way to reach one, and every way it fails.
 //!
-//! Harness: `server` runs redis-server, `deployment` several that are one, `relay` stands before
-//! one, `bench` holds a store and speaks to it from a test's thread. The other modules are tests.
+//! Harness: `server` runs redis-server, `deployment` several that are one, on `ports` that are held
+//! for them; `relay` stands before one, `bench` holds a store and speaks to it from a test's
+//! thread. The other modules are tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +16,7 @@
 
 mod bench;
 mod deployment;
+mod ports;
 mod relay;
 mod server;
 

@@ -13,7 +13,8 @@ use crate::bench::Bench;
 use crate::deployment::{
     Watched, cluster, cluster_where, let_arrive, send, send_on_its_way, sentinel,
 };
-use crate::server::{Reply, Server, free_port};
+use crate::ports;
+use crate::server::{Reply, Server};
 
 #[test]
 fn a_script_is_told_once_and_again_where_the_server_has_forgotten_it() {
@@ -156,7 +157,7 @@ fn sentinel_that_does_not_know_the_name_is_told_of() {
 /// Cut off from the others, it has heard of no failover: it names a master that is none, for ever.
 #[test]
 fn a_sentinel_that_is_wrong_does_not_keep_the_others_from_being_asked() {
-    let (watched, astray) = (Watched::start(), sentinel(free_port()));
+    let (watched, astray) = (Watched::start(), sentinel(ports::hold().port()));
     let nodes = [astray.url(), watched.sentinel.url()];
     let state = json!({ "type": "redis", "sentinel": { "nodes": nodes, "master": "shop" } });
     let mut bench = Bench::of(state);

@@ -1,17 +1,19 @@
-//! Real Redis servers as child processes, on ports the system picks.
+//! Real Redis servers as child processes, on ports that are held for them.
 //!
 //! Each is killed when it is dropped. `redis-server` (or `valkey-server`) has to be installed, or
 //! named by `FUSEBOX_REDIS`: without it a test fails and says so.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::ports;
 
 /// How long a server may take for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,24 +61,24 @@ impl Server {
         let inside = directory.path().to_str().unwrap();
         let own = |text: &&str| text.replace("{dir}", inside);
         let arguments: Vec<String> = arguments.iter().map(own).collect();
-        for _ in 0..10 {
-            let port = free_port();
-            let mut child = spawn(port, &arguments, directory.path());
-            if comes_up(&mut child, port) {
-                return Self { child, port, arguments, directory };
-            }
-        }
-        panic!("no redis-server comes up with {arguments:?}");
+        Self::listening(ports::hold().port(), arguments, directory)
     }
 
-    /// An empty server at this port, which was free a moment ago.
+    /// An empty server at this port, which is held.
     #[allow(dead_code, reason = "not every test that has servers asks")]
     #[track_caller]
     pub(crate) fn start_at(port: u16) -> Self {
-        let directory = TempDir::new().unwrap();
-        let mut child = spawn(port, &[], directory.path());
-        assert!(comes_up(&mut child, port), "port {port} was taken meanwhile");
-        Self { child, port, arguments: Vec::new(), directory }
+        Self::listening(port, Vec::new(), TempDir::new().unwrap())
+    }
+
+    #[track_caller]
+    fn listening(port: u16, arguments: Vec<String>, directory: TempDir) -> Self {
+        let mut child = spawn(port, &arguments, directory.path());
+        assert!(
+            comes_up(&mut child, port),
+            "no redis-server comes up at {port} with {arguments:?}"
+        );
+        Self { child, port, arguments, directory }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -228,11 +230,6 @@ pub(crate) fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 fn spawn(port: u16, arguments: &[String], directory: &Path) -> Child {
     let mut command = Command::new(program());
     // A configuration file comes first.
@@ -257,7 +254,7 @@ fn program() -> PathBuf {
     found.expect("redis-server is missing: apt-get install redis-server")
 }
 
-/// Whether it answers; not when it ends, as where the port was taken meanwhile.
+/// Whether it answers; not when it ends.
 fn comes_up(child: &mut Child, port: u16) -> bool {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
