@@ -115,7 +115,8 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
             return None;
         }
         patience(client, means, began);
-        if hear(client, began).await != Heard::Bytes {
+        let expected = began.map_or(Expected::Head, |_| Expected::RestOfHead);
+        if hear(client, expected).await != Heard::Bytes {
             return match client.stream.deadline.fired() {
                 Some(Why::Head) if began.is_some() => {
                     Some(Nest::new(|| exchange::too_slow(client, means)).await)
@@ -130,29 +131,36 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
     }
 }
 
-/// Waits for more of what the client has to say: for the rest of a head, if one `began`.
-async fn hear(client: &mut Client, began: Option<Now>) -> Heard {
+/// What a client has to say next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    Head,
+    RestOfHead,
+}
+
+/// Waits for more of what the client has to say.
+async fn hear(client: &mut Client, expected: Expected) -> Heard {
     let mut heard;
     if let Some(room) = busy(client) {
         (heard, client.buf) = client.stream.read_busy(room).await;
         return heard;
     }
-    if began.is_some() {
+    if expected == Expected::RestOfHead {
         // It may take all the time there is for a head, and come byte by byte: what waits for each
         // of them is one read into the little that holds the part.
-        let part = std::mem::replace(&mut client.buf, Buf::sized(0));
+        let part = std::mem::take(&mut client.buf);
         (heard, client.buf) = client.stream.read_steadily(part.tight()).await;
         return heard;
     }
     loop {
-        let room = with_room(std::mem::replace(&mut client.buf, Buf::sized(0)));
+        let room = with_room(std::mem::take(&mut client.buf));
         (heard, client.buf) = client.stream.read_unless_quiet(room).await;
         if heard != Heard::Quiet {
             return heard;
         }
         // It may rest for long, and is to cost no buffer.
         debug_assert!(client.buf.is_empty(), "what was called off has heard nothing");
-        client.buf = Buf::sized(0);
+        client.buf = Buf::default();
         client.stream.readable().await;
     }
 }
@@ -162,7 +170,7 @@ fn busy(client: &mut Client) -> Option<Buf> {
     if client.served < BUSY || !client.stream.may_be_busy() {
         return None;
     }
-    let room = with_room(std::mem::replace(&mut client.buf, Buf::sized(0)));
+    let room = with_room(std::mem::take(&mut client.buf));
     if room.capacity() <= SMALL {
         return Some(room);
     }
@@ -225,7 +233,7 @@ fn silent(means: &Means, why: Why) {
 /// reset it, and the answer would be lost with it (RFC 9112 §9.6).
 async fn linger(client: &mut Client) {
     let stream = &client.stream;
-    let mut buf = std::mem::replace(&mut client.buf, Buf::sized(0));
+    let mut buf = std::mem::take(&mut client.buf);
     stream.finish();
     stream.deadline.arm(clock::now().after(LINGER), Why::Linger, Cut::Both);
     let mut taken = 0;

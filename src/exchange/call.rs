@@ -71,7 +71,7 @@ impl<'v> Call<'v> {
         };
         let (out, front) = match refused {
             None => message.compose(core.view, service, endpoint, origin, passage)?,
-            Some(_) => (Buf::sized(0), 0),
+            Some(_) => (Buf::default(), 0),
         };
         Some(Self {
             service,

@@ -64,7 +64,7 @@ impl Client {
     pub fn new(stream: Stream, peer: SocketAddr, now: Now) -> Self {
         Self {
             stream,
-            buf: Buf::sized(0),
+            buf: Buf::default(),
             seen: now,
             served: 0,
             manner: Manner::UNREAD,

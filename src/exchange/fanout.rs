@@ -211,7 +211,7 @@ impl<'v> Exchange<'_, 'v> {
         if let Some(refused) = call.refused {
             return Err(Miss::Refused(refused));
         }
-        let head = std::mem::replace(&mut call.out, Buf::sized(0));
+        let head = std::mem::take(&mut call.out);
         let mut out = self.message(&head, self.again.repeat);
         let mut fresh = Fresh::No;
         loop {

@@ -49,7 +49,7 @@ pub(super) async fn forward<'v>(
 ) -> Result<Done, Failure> {
     let Client { stream, buf, body, seen, manner, .. } = client;
     let (now, route) = (*seen, chosen.route);
-    let mut out = std::mem::replace(&mut chosen.call.out, Buf::sized(0));
+    let mut out = std::mem::take(&mut chosen.call.out);
     let (trailers, allowance) = (Trailers::default(), route.body_bytes_max);
     let mut upload = Upload { body, buf, allowance, expect, trailers, account };
     upload.prefix(&mut out)?;

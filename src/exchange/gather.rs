@@ -62,7 +62,7 @@ pub(super) async fn whole(
         if invitation.take().is_some() {
             invite(&waiting, *seen).await?;
         }
-        let mut room = std::mem::replace(buf, Buf::sized(0));
+        let mut room = std::mem::take(buf);
         room.renew();
         waiting.begin(clock::now(), Cut::Read);
         let (read, back) = stream.read(room).await;

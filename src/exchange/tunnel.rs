@@ -64,7 +64,7 @@ impl Tunnel {
     pub async fn run(self, client: &mut Client, means: &Means) {
         let _open = Open::count(means);
         let Some(upstream) = self.upstream.stream() else { return };
-        let early = std::mem::replace(&mut client.buf, Buf::sized(0));
+        let early = std::mem::take(&mut client.buf);
         let ends = Ends { client: &client.stream, upstream, idle: self.idle };
         let down = ends.relay(upstream, &client.stream, self.first);
         let up = ends.relay(&client.stream, upstream, early);

@@ -73,7 +73,7 @@ impl Upload<'_> {
                 patience.turn(upstream, client);
                 return Ok(());
             }
-            *self.buf = Buf::sized(0);
+            *self.buf = Buf::default();
             let room = Buf::new(class);
             match std::mem::replace(&mut self.expect, Expect::Nothing) {
                 // It is the upstream that is waited for, until it has said whether to go on.
@@ -96,7 +96,7 @@ impl Upload<'_> {
     /// Takes the received part of the body off the client's buffer, as it is passed on. What lies
     /// behind the body's end stays.
     fn take(&mut self) -> Result<Buf, Fault> {
-        let mut part = std::mem::replace(self.buf, Buf::sized(0));
+        let mut part = std::mem::take(self.buf);
         let passed = passing::feed(self.body, &mut self.trailers, part.filled(), Keep::Framed);
         let received = &self.account.received;
         received.set(received.get() + passed.payload);

@@ -36,6 +36,13 @@ pub struct Buf {
     end: u32,
 }
 
+impl Default for Buf {
+    /// A buffer that holds no memory, and takes nothing: what stays where one was taken.
+    fn default() -> Self {
+        Self { memory: Block::none(), start: 0, end: 0 }
+    }
+}
+
 impl Buf {
     /// An empty buffer of `class`.
     #[must_use]
@@ -58,7 +65,7 @@ impl Buf {
     #[must_use]
     pub fn sized(len: usize) -> Self {
         match len {
-            0 => Self { memory: Block::none(), start: 0, end: 0 },
+            0 => Self::default(),
             1..=SMALL => Self::new(Class::Small),
             _ => Self { memory: Block::of(len), start: 0, end: 0 },
         }
