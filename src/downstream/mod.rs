@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use crate::clock::{self, Now};
-use crate::exchange::client::Client;
+use crate::exchange::client::{Client, Lull};
 use crate::exchange::means::{DRAIN_GRACE, Means};
 use crate::exchange::{self, Next};
 use crate::rt::buffer::{Buf, SMALL};
@@ -32,6 +32,9 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Whoever has sent this many requests is taken to send the next one soon.
 const BUSY: u32 = 64;
+
+/// Whoever was silent for so long before a request is taken to be silent again after it.
+const LULL: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end. A panic ends this connection and no other.
 pub fn serve(stream: Stream, peer: SocketAddr, means: Rc<Means>) -> impl Future<Output = ()> {
@@ -106,6 +109,10 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
         unread = client.buf.len();
         if worth {
             let now = clock::now();
+            if began.is_none() && client.served > 0 {
+                let silence = now.since(client.seen);
+                client.lull = if silence < LULL { Lull::Short } else { Lull::Long };
+            }
             if let Some(next) = Nest::new(|| exchange::run(client, means, now)).await {
                 return Some(next);
             }
@@ -152,22 +159,27 @@ async fn hear(client: &mut Client, expected: Expected) -> Heard {
         (heard, client.buf) = client.stream.read_steadily(part.tight()).await;
         return heard;
     }
+    // Who connects has something to say.
+    let mut rests = client.served > 0 && client.lull == Lull::Long;
     loop {
+        if rests {
+            // It may rest for long, and is to cost no buffer.
+            debug_assert!(client.buf.is_empty(), "what was called off has heard nothing");
+            client.buf = Buf::default();
+            client.stream.readable().await;
+        }
         let room = with_room(std::mem::take(&mut client.buf));
         (heard, client.buf) = client.stream.read_unless_quiet(room).await;
         if heard != Heard::Quiet {
             return heard;
         }
-        // It may rest for long, and is to cost no buffer.
-        debug_assert!(client.buf.is_empty(), "what was called off has heard nothing");
-        client.buf = Buf::default();
-        client.stream.readable().await;
+        rests = true;
     }
 }
 
 /// The buffer of a client that is likely to say more at once, if it may wait with it.
 fn busy(client: &mut Client) -> Option<Buf> {
-    if client.served < BUSY || !client.stream.may_be_busy() {
+    if client.served < BUSY || client.lull == Lull::Long || !client.stream.may_be_busy() {
         return None;
     }
     let room = with_room(std::mem::take(&mut client.buf));

@@ -34,6 +34,8 @@ pub struct Client {
     pub seen: Now,
     /// Requests begun on this connection.
     pub served: u32,
+    /// What is expected after its request.
+    pub lull: Lull,
     /// How it is spoken to; set by every request.
     pub manner: Manner,
     /// What is unread of the running request's body.
@@ -43,6 +45,15 @@ pub struct Client {
     ip: IpAddr,
     /// Whether it is believed, by the table of that generation.
     word: (u64, Word),
+}
+
+/// How long a client is silent between its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lull {
+    /// It says more soon.
+    Short,
+    /// It rests, or has not yet shown that it does not.
+    Long,
 }
 
 /// How a client is spoken to.
@@ -67,6 +78,7 @@ impl Client {
             buf: Buf::default(),
             seen: now,
             served: 0,
+            lull: Lull::Long,
             manner: Manner::UNREAD,
             body: Body::new(Framing::None),
             address: Address::new(peer.ip()),

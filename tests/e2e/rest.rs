@@ -63,6 +63,23 @@ fn ten_thousand_connections_at_rest_cost_at_most_a_kibibyte_each() {
 }
 
 #[test]
+fn who_has_said_one_thing_waits_without_a_buffer_from_the_first_moment() {
+    const CLIENTS: usize = 1_000;
+    let origin = echoing();
+    let proxy = Proxy::start(&document(&origin));
+    let resting = || {
+        let mut client = Client::connect(proxy.address());
+        assert_eq!(client.get("/a").text(), "/a");
+        client
+    };
+    let _warm: Vec<_> = (0..100).map(|_| resting()).collect();
+    let before = proxy.memory();
+    let _clients: Vec<_> = (0..CLIENTS).map(|_| resting()).collect();
+    let each = proxy.memory().saturating_sub(before) / CLIENTS;
+    assert!(each < 3 * 1024, "{each} bytes each, where a page of a buffer alone is 4,096");
+}
+
+#[test]
 fn two_thousand_half_heads_cost_at_most_six_kibibytes_each() {
     let origin = echoing();
     let proxy = Proxy::start(&document(&origin));
