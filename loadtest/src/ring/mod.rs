@@ -24,6 +24,8 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::clock;
+
 pub(crate) use pool::Lent;
 use pool::Pool;
 use slot::{Bytes, Flight, Kind, Piece, Slot, Step, disconnect, token};
@@ -31,6 +33,9 @@ use slot::{Bytes, Flight, Kind, Piece, Slot, Step, disconnect, token};
 /// Operations handed over in one system call, and completions that may wait.
 const SUBMISSIONS: u32 = 2048;
 const COMPLETIONS: u32 = 16_384;
+
+/// How long thousands of sockets may take to end.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// A socket of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,6 +290,24 @@ impl Ring {
         }
     }
 
+    /// Ends every socket, and waits until the kernel holds nothing of them, or for [`ENDING`].
+    fn end_all(&mut self) {
+        for at in 0..self.slots.len() {
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.kind = Kind::Stream; // a listener too is woken by a shutdown
+                self.end(u32::try_from(at).unwrap_or(u32::MAX));
+            }
+        }
+        let until = clock::now() + clock::nanos(ENDING);
+        loop {
+            while let Ok(Some(_)) = self.next() {}
+            if self.is_quiet() || clock::now() >= until {
+                return;
+            }
+            drop(self.wait(Duration::from_millis(10)));
+        }
+    }
+
     fn is_quiet(&self) -> bool {
         self.slots.iter().all(Slot::is_quiet)
     }
@@ -292,19 +315,7 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        for at in 0..self.slots.len() {
-            if let Some(slot) = self.slots.get_mut(at) {
-                slot.kind = Kind::Stream; // a listener too is woken by a shutdown
-                self.end(u32::try_from(at).unwrap_or(u32::MAX));
-            }
-        }
-        for _ in 0..100 {
-            while let Ok(Some(_)) = self.next() {}
-            if self.is_quiet() {
-                break;
-            }
-            drop(self.wait(Duration::from_millis(10)));
-        }
+        self.end_all();
         if self.is_quiet() {
             // SAFETY: each is dropped once, here, the ring before the memory that it may use.
             unsafe {

@@ -102,6 +102,29 @@ fn a_listener_accepts_many_and_a_reset_arrives_as_one() {
 }
 
 #[test]
+fn thousands_of_sockets_end_with_their_ring() {
+    let files = crate::cores::raise_file_limit() / 4;
+    let mut ring = Ring::new().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    ring.listen(listener).unwrap();
+    let mut peers = Vec::new();
+    while peers.len() < files.min(4_000) {
+        // No more at once than may wait to be accepted.
+        let mut more = 100;
+        peers.extend((0..more).map(|_| TcpStream::connect(address).unwrap()));
+        until(&mut ring, |_, event| {
+            more -= usize::from(matches!(event, Event::Accepted(_)));
+            (more == 0).then_some(())
+        });
+    }
+    ring.end_all();
+    let held = ring.slots.iter().filter(|slot| !slot.is_quiet()).count();
+    assert_eq!(held, 0, "of {} the kernel still holds so many, which would leak", peers.len());
+    assert!(peers.iter_mut().all(|peer| peer.read(&mut [0; 8]).is_ok_and(|read| read == 0)));
+}
+
+#[test]
 fn more_than_all_buffers_is_forwarded_to_a_slow_reader_without_loss() {
     const LENGTH: usize = 20_000_000;
     let mut ring = Ring::new().unwrap();

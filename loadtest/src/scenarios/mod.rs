@@ -12,6 +12,7 @@ mod idle;
 mod redis;
 mod refusals;
 mod reload;
+mod resting;
 mod slow_clients;
 mod soak;
 mod steady;
@@ -27,6 +28,7 @@ pub(crate) const ALL: &[Scenario] = &[
     breaker::SCENARIO,
     half_open_herd::SCENARIO,
     refusals::SCENARIO,
+    resting::SCENARIO,
     slow_clients::SCENARIO,
     reload::SCENARIO,
     redis::SCENARIO,
