@@ -3,7 +3,7 @@
 //! Enters: an accepted socket. Leaves: its requests, one after the other, handed to `exchange`.
 //! Owns the connection between requests: keep-alive, the deadline of a head, rest, the way it is
 //! closed. The task itself is small: what a running exchange needs lies in a nest, and a connection
-//! of which nothing was heard for a while waits without a buffer.
+//! that rests waits without a buffer.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -33,7 +33,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Whoever has sent this many requests is taken to send the next one soon.
 const BUSY: u32 = 64;
 
-/// Whoever was silent for so long before a request is taken to be silent again after it.
+/// Whoever was silent for so long before a request, since its last answer was ready, is taken to be
+/// silent again. At least as long as a read waits before it is called off: those in between would
+/// be called off again and again.
 const LULL: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end. A panic ends this connection and no other.
@@ -164,7 +166,7 @@ async fn hear(client: &mut Client, expected: Expected) -> Heard {
     loop {
         if rests {
             // It may rest for long, and is to cost no buffer.
-            debug_assert!(client.buf.is_empty(), "what was called off has heard nothing");
+            debug_assert!(client.buf.is_empty(), "a part of a head is not put to rest");
             client.buf = Buf::default();
             client.stream.readable().await;
         }

@@ -30,11 +30,11 @@ pub struct Client {
     pub stream: Stream,
     /// Received and not yet used.
     pub buf: Buf,
-    /// When it was last heard of.
+    /// When it was last heard of, or the answer to that was ready.
     pub seen: Now,
     /// Requests begun on this connection.
     pub served: u32,
-    /// What is expected after its request.
+    /// What is expected of it after an answer.
     pub lull: Lull,
     /// How it is spoken to; set by every request.
     pub manner: Manner,

@@ -33,7 +33,8 @@ use crate::table::{Moved, Report};
 /// How often what is idle is looked through: upstream connections, waiting reads, spare memory.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// So many connections that come to rest between two sweeps were a burst.
+/// So many reads that one sweep calls off were a burst: their lists lie between what connections
+/// keep.
 const BURST: u32 = 1024;
 
 /// What the others on a core are given between two slices of a sweep.

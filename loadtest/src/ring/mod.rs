@@ -304,7 +304,9 @@ impl Ring {
             if self.is_quiet() || clock::now() >= until {
                 return;
             }
-            drop(self.wait(Duration::from_millis(10)));
+            if self.wait(Duration::from_millis(10)).is_err() {
+                return;
+            }
         }
     }
 
