@@ -115,6 +115,17 @@ impl Stage {
         self.settings.count.unwrap_or(self.pick(full, smoke))
     }
 
+    /// Connections that are to stand at one time: as [`Stage::count`], but no more than the limit
+    /// on open files allows, which the proxy, the load and ourselves share.
+    pub(crate) fn standing(&mut self, full: usize, smoke: usize) -> usize {
+        let wanted = self.count(full, smoke);
+        let most = cores::raise_file_limit().saturating_sub(2000) / 2;
+        if most < wanted {
+            self.note("fewer connections than planned: the limit on open files is too low");
+        }
+        wanted.min(most)
+    }
+
     /// Starts an origin on the load's processors: on the last of them, as loads begin at the first.
     pub(crate) fn origin(&self, spec: Spec) -> Result<Origin, String> {
         let cores = self.settings.load_cores.iter().rev().copied().collect();

@@ -34,8 +34,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const BUSY: u32 = 64;
 
 /// Whoever was silent for so long before a request, since its last answer was ready, is taken to be
-/// silent again. At least as long as a read waits before it is called off: those in between would
-/// be called off again and again.
+/// silent again. No longer than a read waits before it is called off: whoever is silent for a time
+/// in between would be called off every time.
 const LULL: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end. A panic ends this connection and no other.
@@ -111,9 +111,9 @@ async fn request(client: &mut Client, means: &Means) -> Option<Next> {
         unread = client.buf.len();
         if worth {
             let now = clock::now();
-            if began.is_none() && client.served > 0 {
-                let silence = now.since(client.seen);
-                client.lull = if silence < LULL { Lull::Short } else { Lull::Long };
+            if began.is_none() {
+                let is_short = client.served > 0 && now.since(client.seen) < LULL;
+                client.lull = if is_short { Lull::Short } else { Lull::Long };
             }
             if let Some(next) = Nest::new(|| exchange::run(client, means, now)).await {
                 return Some(next);
@@ -161,8 +161,7 @@ async fn hear(client: &mut Client, expected: Expected) -> Heard {
         (heard, client.buf) = client.stream.read_steadily(part.tight()).await;
         return heard;
     }
-    // Who connects has something to say.
-    let mut rests = client.served > 0 && client.lull == Lull::Long;
+    let mut rests = client.lull == Lull::Long;
     loop {
         if rests {
             // It may rest for long, and is to cost no buffer.

@@ -50,9 +50,9 @@ pub struct Client {
 /// How long a client is silent between its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lull {
-    /// It says more soon.
+    /// It says more soon, as who has just connected does.
     Short,
-    /// It rests, or has not yet shown that it does not.
+    /// It rests, or has sent one request and not shown yet that it does not.
     Long,
 }
 
@@ -78,7 +78,7 @@ impl Client {
             buf: Buf::default(),
             seen: now,
             served: 0,
-            lull: Lull::Long,
+            lull: Lull::Short,
             manner: Manner::UNREAD,
             body: Body::new(Framing::None),
             address: Address::new(peer.ip()),

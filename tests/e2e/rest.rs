@@ -63,20 +63,28 @@ fn ten_thousand_connections_at_rest_cost_at_most_a_kibibyte_each() {
 }
 
 #[test]
-fn who_has_said_one_thing_waits_without_a_buffer_from_the_first_moment() {
+fn who_rests_between_requests_waits_without_a_buffer_from_the_first_moment() {
     const CLIENTS: usize = 1_000;
     let origin = echoing();
     let proxy = Proxy::start(&document(&origin));
-    let resting = || {
+    let ask = |client: &mut Client| assert_eq!(client.get("/a").text(), "/a");
+    let asking = || {
         let mut client = Client::connect(proxy.address());
-        assert_eq!(client.get("/a").text(), "/a");
+        ask(&mut client);
         client
     };
-    let _warm: Vec<_> = (0..100).map(|_| resting()).collect();
+    let _warm: Vec<_> = (0..100).map(|_| asking()).collect();
     let before = proxy.memory();
-    let _clients: Vec<_> = (0..CLIENTS).map(|_| resting()).collect();
-    let each = proxy.memory().saturating_sub(before) / CLIENTS;
-    assert!(each < 3 * 1024, "{each} bytes each, where a page of a buffer alone is 4,096");
+    // A page of a buffer alone is 4,096.
+    let each = || proxy.memory().saturating_sub(before) / CLIENTS;
+    let cheap = |when: &str| assert!(each() < 3 * 1024, "{when}: {} bytes each", each());
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| asking()).collect();
+    cheap("who has sent but one");
+    // Without a rest between them: now a buffer waits with each, until it is quiet.
+    clients.iter_mut().for_each(|client| (0..2).for_each(|_| ask(client)));
+    wait::until("their buffers are given back", || each() < 3 * 1024);
+    clients.iter_mut().for_each(ask);
+    cheap("who was silent before its last");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Waiting for a condition, always with a deadline.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,24 +17,24 @@ pub(crate) fn until(what: &str, condition: impl FnMut() -> bool) {
 /// The same, for what takes its time: at most `span`.
 #[track_caller]
 pub(crate) fn until_at_most(span: Duration, what: &str, mut condition: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < span, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
+    look_until(span, || if condition() { Ok(()) } else { Err(what) });
 }
 
 /// Waits until `look` sees `wanted`; a test that waits in vain fails with what was seen last.
 #[track_caller]
 pub(crate) fn until_seen<T: PartialEq + Debug>(wanted: &T, mut look: impl FnMut() -> T) {
-    let started = Instant::now();
-    loop {
+    look_until(PATIENCE, || {
         let seen = look();
-        if seen == *wanted {
-            return;
-        }
-        let patient = started.elapsed() < PATIENCE;
-        assert!(patient, "waited in vain for {wanted:?}, there still is {seen:?}");
+        if seen == *wanted { Ok(()) } else { Err(format!("for {wanted:?}, there is {seen:?}")) }
+    });
+}
+
+/// Looks again and again until nothing is missing, for `span` at most.
+#[track_caller]
+fn look_until<W: Display>(span: Duration, mut look: impl FnMut() -> Result<(), W>) {
+    let started = Instant::now();
+    while let Err(missing) = look() {
+        assert!(started.elapsed() < span, "waited in vain: {missing}");
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -14,7 +14,7 @@ use socket2::{Domain, Socket, Type};
 static HELD: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
 
 /// An address that refuses whoever connects, and that nobody is given who asks for any port. Who
-/// names it may listen there, if he allows its reuse, as servers do: on Linux `SO_REUSEADDR` lets
+/// names it may listen there and allow its reuse, as servers do: on Linux `SO_REUSEADDR` lets
 /// a socket in wherever every other one has it too and none of them listens.
 pub(crate) fn hold() -> SocketAddr {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

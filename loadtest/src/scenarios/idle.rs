@@ -29,9 +29,7 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     clock::pass(rests);
     let before = proxy.process().memory();
 
-    // The proxy, the crowd and ourselves share one limit on open files.
-    let most = crate::cores::raise_file_limit().saturating_sub(2000) / 2;
-    let wanted = stage.count(8_000, 500).min(most);
+    let wanted = stage.standing(8_000, 500);
     let request = Request::get(proxy.address(), "/").bytes;
     let cores = stage.load_cores();
     let (spread, until) = (Duration::ZERO, Until::Answered);
@@ -59,8 +57,5 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     stage.must("requests beside them without a good answer", not_good, "", Limit::AtMost(0.0));
     let p99 = total.latency(Kind::Good).map_or(0.0, |latency| quantile(latency, 0.99));
     stage.tell("p99 of requests beside them", p99, "ms");
-    if wanted < stage.count(8_000, 500) {
-        stage.note("fewer connections than planned: the limit on open files is too low");
-    }
     Ok(())
 }

@@ -3,13 +3,11 @@
 //!
 //! What a proxy does with connections at rest, round by round or all at once, meets the requests of
 //! others: with the same plan the p99 of many may not be far from that of few. Each round compares
-//! the sides of its own minute, as a machine's moods differ; judged is the median of the
-//! rounds.
+//! the sides of its own minute, as a machine's moods differ; judged is the median of the rounds.
 
 use std::time::Duration;
 
 use super::config;
-use crate::cores;
 use crate::load::{Connections, Load, Pace};
 use crate::origin::Spec;
 use crate::proxy::Proxy;
@@ -56,10 +54,7 @@ impl Side {
 }
 
 fn play(stage: &mut Stage) -> Result<(), String> {
-    // The proxy, the load and ourselves share one limit on open files.
-    let most = cores::raise_file_limit().saturating_sub(2000) / 2;
-    let wanted = stage.count(9_000, 300);
-    let (few, many) = (stage.connections(64, 16), wanted.min(most));
+    let (few, many) = (stage.connections(64, 16), stage.standing(9_000, 300));
     let rate = stage.rate(3000.0, 300.0);
     let rest = count(many) / rate;
     if many <= few || rest < RESTS_S {
@@ -94,8 +89,5 @@ fn play(stage: &mut Stage) -> Result<(), String> {
     let rounds = many.p99_ms.iter().zip(&few.p99_ms);
     let multiples: Vec<_> = rounds.map(|(many, few)| many / few.max(LEAST_MS)).collect();
     stage.should("p99, many / few", median(&multiples), "", Limit::AtMost(4.0));
-    if most < wanted {
-        stage.note("fewer connections than planned: the limit on open files is too low");
-    }
     Ok(())
 }
